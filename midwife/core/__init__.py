@@ -1,0 +1,1 @@
+"""Decisions without I/O: facts, identity, decide, lifecycle, tokens, plans."""

@@ -1,0 +1,1 @@
+"""The seam to whatever runs plans: start, cancel, resume after a crash."""

@@ -1,0 +1,1 @@
+"""Observed state: hosts, boot attempts, runs and events in a database that may be deleted."""
