@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from midwife.wire.identity import parse_mac, parse_uuid
+from midwife.rules.patterns import parse_pattern
+from midwife.wire.identity import clean_serial, parse_mac, parse_uuid
 
 __all__ = [
     "BootMode",
@@ -33,8 +34,9 @@ __all__ = [
     "seconds",
 ]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 366 * 86400.0  # also keeps a mistyped number from becoming infinite
 
 
 def seconds(value: object) -> float:
@@ -44,7 +46,10 @@ def seconds(value: object) -> float:
     match = _DURATION.fullmatch(str(value).strip())
     if not match:
         raise ValueError(f"{value!r} is not a duration; write 90s, 15m, 1h or 2d")
-    return float(match[1]) * _UNIT[match[2] or "s"]
+    result = float(match[1]) * _UNIT[match[2] or "s"]
+    if result > _LONGEST:
+        raise ValueError(f"{value!r} is longer than a year")
+    return result
 
 
 def _address(text: str) -> str:
@@ -69,7 +74,7 @@ class Endpoint(BaseModel):
         text = str(value).strip()
         host, _, port = text.rpartition(":")
         host = host.strip("[]") or "*"
-        if not port.isdigit() or not 0 <= int(port) <= 65535:
+        if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
             raise ValueError(f"{text!r} is not an address to listen on; write *:69, 192.0.2.3:69 or [::]:69")
         return cls(host="*" if host == "*" else _address(host), port=int(port))
 
@@ -104,10 +109,50 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _patterns(value: Any) -> Any:
+    return [] if isinstance(value, str) and value.strip().lower() == "all" else _as_list(value)
+
+
+def _pattern(text: str) -> str:
+    if text.strip().lower() == "all":
+        raise ValueError("all stands alone: write patterns: all")
+    parse_pattern(text)
+    return text
+
+
+def _mac(text: str) -> str:
+    mac = parse_mac(text)
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise ValueError(f"{mac} is no network card's address (a group address or all zeros)")
+    return mac
+
+
+def _uuid(text: str) -> str:
+    value = parse_uuid(text)
+    if not value:
+        raise ValueError(f"{text!r} is a vendor's dummy, on many machines; use macs or serial instead")
+    return value
+
+
+def _serial(text: str) -> str:
+    value = clean_serial(text)
+    if text.strip() and not value:
+        raise ValueError(f"{text!r} is what vendors leave in place of a serial number; use macs or uuid")
+    return value
+
+
+def _reachable(text: str) -> str:
+    address = ipaddress.ip_address(_address(text))
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{text!r} is not an address that hosts can reach; give one of this machine's own")
+    return str(address)
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[float, BeforeValidator(seconds)]
-Mac = Annotated[str, AfterValidator(parse_mac)]
+Mac = Annotated[str, AfterValidator(_mac)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 SecretRef = Annotated[str, AfterValidator(_secret_ref)]
 KernelWords = Annotated[str, AfterValidator(_kernel_words)]
 Listen = Annotated[Endpoint, BeforeValidator(Endpoint.parse)]
@@ -153,6 +198,8 @@ class ProxyDhcp(_Strict):
     """Empty: the interface that carries ``server.address``."""
     answer: Literal["known", "all"] = "known"
     """``known``: hosts of the site only. ``all``: strangers too, if a rule gives them an image."""
+    bios: Literal["ipxe", "pxelinux"] = "ipxe"
+    """``pxelinux``: BIOS machines load PXELINUX, even where their ROM is iPXE."""
 
 
 class Deadlines(_Strict):
@@ -168,7 +215,7 @@ class Ssh(_Strict):
     """How midwife logs in to a booted host."""
 
     user: str = "root"
-    port: int = 22
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
     key: Path | None = None
     """Private key file; none: the service's own (in the data directory), which the boot module installs."""
     password: SecretRef | None = None
@@ -177,7 +224,7 @@ class Ssh(_Strict):
 class Server(_Strict):
     """The service itself."""
 
-    address: Address
+    address: Annotated[str, AfterValidator(_reachable)]
     """The address at which booting hosts reach midwife."""
     data: Path = Path("data")
     """Observed state, imported images, keys; relative to the site directory."""
@@ -200,8 +247,8 @@ class Host(_Strict):
 
     name: Name
     macs: Annotated[tuple[Mac, ...], BeforeValidator(_as_list)] = ()
-    uuid: Annotated[str, AfterValidator(parse_uuid)] | None = None
-    serial: str = ""
+    uuid: Annotated[str, AfterValidator(_uuid)] | None = None
+    serial: Annotated[str, AfterValidator(_serial)] = ""
     address: Address | None = None
     """The address the booted system will have, where it differs from the one its firmware gets."""
     image: Name | None = None
@@ -220,12 +267,17 @@ class Items(_Strict):
     configuration: Name | None = None
     boot: BootMode | None = None
 
+    def given(self) -> dict[str, str]:
+        """Item type -> value, only what is given."""
+        values = {"image": self.image, "configuration": self.configuration, "boot": self.boot}
+        return {kind: value for kind, value in values.items() if value is not None}
+
 
 class Rule(_Strict):
-    """Patterns (all of them must match; none: every host) and items."""
+    """Patterns (all of them must match; ``all``, here an empty tuple: every host) and items."""
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
-    patterns: Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+    patterns: Annotated[tuple[Pattern, ...], BeforeValidator(_patterns)]
     items: Items
 
 

@@ -1,0 +1,200 @@
+"""Importing an ESXi installer ISO: every file unpacked, hashed and checked, or nothing at all.
+
+The image appears under its name in one step (rename); a full disk, a bad ISO or Ctrl-C leaves nothing behind,
+``kill -9`` only a draft that the next import clears. Knows ISO and boot.cfg, not how images are served.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from midwife.images import shelf
+from midwife.images.bootfiles import boot_files
+from midwife.images.isofs import IsoReader, told_size
+from midwife.images.library import Library
+from midwife.images.manifest import FILES, Entry, Manifest, write_manifest
+from midwife.images.names import ImageError, check_image_name, default_image_name
+from midwife.wire.bootcfg import BootCfgError, parse
+
+__all__ = ["Progress", "import_iso"]
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all: about twice the ISO, which is copied and hashed as a whole."""
+
+_BLOCK = 1 << 20
+# The root's is the one mboot reads after it was loaded by PXE; that below efi/ is for booting the medium.
+_BOOT_CFG = ("boot.cfg", "efi/boot/boot.cfg")
+_SLACK = 16 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PROFILE = re.compile(rb"<name>\s*(ESXi-[A-Za-z0-9._-]{1,80})\s*</name>")
+_VERSION_BUILD = re.compile(rb"\b([5-9]\.\d{1,2}\.\d{1,2}-(?:\d{1,3}\.){1,3}\d{5,9})\b")
+
+
+def import_iso(
+    path: Path, library: Library, name: str | None = None, progress: Progress | None = None
+) -> Manifest:
+    """Unpack an installer ISO to ``library.images_dir/<name>``. Raises ImageError, which says what to do.
+
+    ``name``: by default made from the ISO's file name (``8.0U3-24022510``). Takes a few MiB of memory.
+    """
+    name = check_image_name(name or default_image_name(path.name))
+    images = library.images_dir
+    with shelf.exclusive(images):
+        if (images / name).exists():
+            raise ImageError(
+                f"an image called {name} is already imported: choose another with --name, "
+                f"or remove it first with `midwife image remove {name}`"
+            )
+        with IsoReader(path) as iso:
+            manifest = _describe(iso, name)
+            needed = sum(file.size for file in iso.files.values())
+            try:
+                _check_space(images, needed)
+                with shelf.draft_directory(images) as draft:
+                    manifest = _unpack(iso, draft / FILES, manifest, needed, progress)
+                    write_manifest(draft, manifest)
+                    shelf.publish(draft, images / name)
+            except OSError as error:
+                raise _told(error, images, needed) from error
+    return manifest
+
+
+def _describe(iso: IsoReader, name: str) -> Manifest:
+    """The manifest without files, from the image's own words; the boot must be possible."""
+    found = next((file for file in _BOOT_CFG if file in iso.files), None)
+    if found is None:
+        raise ImageError(f"{iso.path} has no boot.cfg, so it is not an ESXi installer ISO")
+    raw = iso.read_text(found)
+    try:
+        cfg = parse(raw)
+    except BootCfgError as error:
+        raise ImageError(f"{iso.path}: {found}: {error.reason} (line {error.line})") from None
+    if not cfg.kernel:
+        raise ImageError(f"{iso.path}: {found} names no kernel, so it is not an ESXi installer ISO")
+    if missing := boot_files(cfg, iso.files.keys()).missing:
+        raise ImageError(
+            f"{iso.path} lacks {len(missing)} of the files that its {found} names: "
+            f"{', '.join(missing[:20])}{' …' if len(missing) > 20 else ''}; get the ISO again"
+        )
+    profile = _PROFILE.search(iso.read_text("upgrade/profile.xml"))
+    return Manifest(
+        name=name,
+        kind="esxi",
+        title=cfg.title,
+        build=cfg.build or _build_elsewhere(iso),
+        profile=profile[1].decode() if profile else "",
+        source=iso.path.name,
+        iso_sha256="",
+        imported=datetime.now(UTC).isoformat(timespec="seconds"),
+        boot_cfg=raw.decode(errors="replace"),
+    )
+
+
+def _build_elsewhere(iso: IsoReader) -> str:
+    """Images before 6.5 have an empty ``build=``; the same text stands in the upgrade files."""
+    for name in ("upgrade/metadata.xml", "upgrade/profile.xml", ".discinfo"):
+        if match := _VERSION_BUILD.search(iso.read_text(name)):
+            return match[1].decode()
+    return ""
+
+
+def _unpack(
+    iso: IsoReader, files: Path, manifest: Manifest, needed: int, progress: Progress | None
+) -> Manifest:
+    entries: dict[str, Entry] = {}
+    done = 0
+    files.mkdir()
+    with _IsoHash(iso) as whole:
+        for file in iso.files.values():
+            target = files / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256()
+            with target.open("xb", buffering=0) as out:
+                for chunk in iso.chunks(file, _BLOCK):
+                    _write_all(out.write, chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    if progress:
+                        progress(done + whole.done, needed + iso.size)
+            entries[file.name] = Entry(file.size, digest.hexdigest())
+        while whole.running():
+            if progress:
+                progress(done + whole.done, needed + iso.size)
+        if progress:
+            progress(needed + iso.size, needed + iso.size)
+        return replace(manifest, iso_sha256=whole.result(), files=entries)
+
+
+def _write_all(write: Callable[[memoryview], int | None], chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:  # a raw write may be short, last of all when the disk is nearly full
+        view = view[write(view) or 0 :]
+
+
+class _IsoHash:
+    """SHA-256 of the whole ISO, in a thread of its own (hashlib lets go of the interpreter lock)."""
+
+    def __init__(self, iso: IsoReader) -> None:
+        self.done = 0
+        self._iso = iso
+        self._digest = hashlib.sha256()
+        self._stop = False
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="iso-sha256", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        self._thread.join()
+
+    def running(self) -> bool:
+        """Whether there is more to do; waits a tenth of a second for it, at most."""
+        self._thread.join(0.1)
+        return self._thread.is_alive()
+
+    def result(self) -> str:
+        """Hexadecimal digest. Raises ImageError if the ISO is not what it was at the beginning."""
+        path = self._iso.path
+        if self._error:
+            raise ImageError(f"cannot read {path}: {self._error.strerror}") from self._error
+        if self._iso.changed() or self.done != self._iso.size:
+            raise ImageError(f"{path} changed while it was read; wait until it is copied completely")
+        return self._digest.hexdigest()
+
+    def _run(self) -> None:
+        try:
+            # pread leaves the position alone that pycdlib works with on the same descriptor
+            while not self._stop and (chunk := os.pread(self._iso.fileno(), _BLOCK, self.done)):
+                self._digest.update(chunk)
+                self.done += len(chunk)
+        except OSError as error:
+            self._error = error
+
+
+def _check_space(images: Path, needed: int) -> None:
+    free = shutil.disk_usage(images).free
+    if free < needed + _SLACK:
+        raise ImageError(
+            f"the image needs {told_size(needed + _SLACK)} in {images}, but only {told_size(free)} are free; "
+            "make room, or move `server.data` to a larger disk"
+        )
+
+
+def _told(error: OSError, images: Path, needed: int) -> ImageError:
+    if error.errno in _FULL:
+        return ImageError(
+            f"no room for the image: {error.strerror}, writing to {images} ({told_size(needed)} needed); "
+            "nothing was kept; make room, or move `server.data` to a larger disk"
+        )
+    return ImageError(f"cannot write to {images}: {error.strerror}; nothing was kept")

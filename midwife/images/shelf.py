@@ -1,0 +1,121 @@
+"""The directory ``<data>/images``: one image a directory, changed by one process at a time, never half.
+
+Whatever is being made or thrown away has a name that starts with ``.tmp-``; a crash leaves only that, and the
+next change or start of the service clears it away. Knows no ISO and no boot.cfg.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from midwife.images.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from midwife.images.names import ImageError, check_image_name
+
+__all__ = ["clear_leftovers", "draft_directory", "exclusive", "publish", "remove", "set_netboot", "stored"]
+
+_LOCK = ".lock"
+_DRAFT = ".tmp-"
+
+
+@contextmanager
+def exclusive(images: Path) -> Iterator[None]:
+    """The right to change the library; clears what a killed import left. Raises ImageError."""
+    try:
+        images.mkdir(parents=True, exist_ok=True)
+        lock = (images / _LOCK).open("a")
+    except OSError as error:
+        raise ImageError(f"cannot write to {images}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it if we are killed
+        except BlockingIOError:
+            raise ImageError(f"another midwife is changing {images}; try again when it is done") from None
+        _clear(images)
+        yield
+
+
+def clear_leftovers(images: Path) -> None:
+    """At the start of the service: remove what a killed import left, unless an import is running now."""
+    if images.is_dir():
+        try:
+            with exclusive(images):
+                pass
+        except ImageError:
+            return  # whoever holds the lock has cleared already
+
+
+def stored(images: Path) -> list[str]:
+    """Names of the imported images, sorted."""
+    if not images.is_dir():
+        return []
+    found = (entry.name for entry in images.iterdir() if (entry / MANIFEST).is_file())
+    return sorted(name for name in found if not name.startswith("."))
+
+
+@contextmanager
+def draft_directory(images: Path) -> Iterator[Path]:
+    """A directory to build an image in; gone afterwards unless it was published. Raises OSError."""
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=images))
+    try:
+        draft.chmod(0o755)
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def publish(draft: Path, target: Path) -> None:
+    """Make everything in ``draft`` durable, then give it its name. Raises OSError."""
+    for directory, _, names in os.walk(draft):
+        for name in names:
+            _fsync(Path(directory) / name)
+        _fsync(Path(directory))
+    draft.rename(target)
+    _fsync(target.parent)
+
+
+def remove(images: Path, name: str) -> None:
+    """Take an image out of the library. Raises ImageError."""
+    with exclusive(images):
+        directory = _existing(images, name)
+        doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=images))
+        # Renamed first: whoever looks sees the whole image or none.
+        directory.rename(doomed / name)
+        _fsync(images)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def set_netboot(images: Path, name: str, on: bool) -> Manifest:
+    """Record whether the boot module is added to an image. Raises ImageError."""
+    with exclusive(images):
+        directory = _existing(images, name)
+        manifest = read_manifest(directory).with_netboot(on)
+        try:
+            write_manifest(directory, manifest)
+        except OSError as error:
+            raise ImageError(f"cannot write to {directory}: {error.strerror}") from None
+        return manifest
+
+
+def _existing(images: Path, name: str) -> Path:
+    check_image_name(name)
+    if name not in stored(images):
+        known = ", ".join(stored(images)) or "none"
+        raise ImageError(f"no imported image is called {name!r}; imported are: {known}")
+    return images / name
+
+
+def _clear(images: Path) -> None:
+    for leftover in images.glob(f"{_DRAFT}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,212 @@
+"""Puts the parts of the control process together for one site, and replaces the site when it is read again."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from midwife.core.decide import Action, Answer
+from midwife.core.facts import Facts, Firmware
+from midwife.core.lifecycle import State
+from midwife.images.library import Library
+from midwife.images.names import ImageError
+from midwife.serve.attempts import Attempts
+from midwife.serve.callback import CallbackListener
+from midwife.serve.control.desk import Desk
+from midwife.serve.control.quiet import Quiet
+from midwife.serve.control.reception import Reception
+from midwife.serve.control.runs import Runs
+from midwife.serve.keys import ServiceKeys
+from midwife.serve.messages import Report, split_attempt
+from midwife.serve.netboot import netboot_target
+from midwife.serve.proxydhcp import Decision, DhcpSeen, ProxyDhcp
+from midwife.serve.render import Renderer
+from midwife.serve.resolver import Resolver
+from midwife.site.model import Host, Site
+from midwife.store.records import HostRow
+from midwife.store.store import Store
+
+__all__ = ["ControlSockets", "Service"]
+
+_TICK = 0.5  # seconds
+_ARRIVED = frozenset({"served", "progress"})
+_TROUBLE = frozenset({"refused", "aborted", "timeout", "malformed"})
+_QUIET_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSockets:
+    """What the supervisor bound for this process."""
+
+    control: socket.socket
+    callback_tcp: Sequence[socket.socket] = ()
+    callback_udp: Sequence[socket.socket] = ()
+    dhcp: Sequence[socket.socket] = ()
+    dhcp_4011: Sequence[socket.socket] = ()
+
+
+class Service:
+    """One control process."""
+
+    def __init__(self, site: Site, store: Store, keys: ServiceKeys) -> None:
+        self._site = site
+        self._store = store
+        self._keys = keys
+        self._log = structlog.get_logger().bind(part="control")
+        self._quiet = Quiet(_QUIET_SECONDS)
+        self._attempts = Attempts(store, keys.secret, site.main.deadlines)
+        self._runs = Runs(site, store, keys, self._attempts)
+        self._attempts.on_reset = self._runs.cancel
+        self._resolver = self._make_resolver(site)
+        self._reception = Reception(site, self._attempts, self._runs, self._resolver.decide, keys.secret)
+        self._desk = Desk(lambda ask: self._resolver.resolve(ask), self._report)
+        self._callbacks = CallbackListener(lambda call: self._reception.handle(call))
+
+    async def run(self, sockets: ControlSockets, ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Serve until ``stop``."""
+        self._enroll(self._site)
+        self._attempts.recover()
+        self._runs.bind(asyncio.get_running_loop())
+        await self._desk.start(sockets.control)
+        await self._callbacks.start(sockets.callback_tcp, sockets.callback_udp)
+        background = [asyncio.create_task(self._tick())]
+        if sockets.dhcp:
+            proxy = ProxyDhcp(
+                sockets67=sockets.dhcp,
+                sockets4011=sockets.dhcp_4011,
+                server=self._site.main.server.address,
+                ask=self._dhcp_decision,
+                seen=self._dhcp_seen,
+            )
+            background.append(asyncio.create_task(proxy.run()))
+        self._runs.resume(self._resolver.decide)
+        ready()
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*background, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in [*background, stopping]:
+            task.cancel()
+        await self._callbacks.close()
+        await self._desk.close()
+        self._runs.close()
+        self._attempts.tick()
+        for task in done - {stopping}:
+            task.result()  # a background task ended by itself: let its error be seen
+
+    def reload(self, site: Site) -> None:
+        """Take a site that was read again and found without errors. Ports need a restart."""
+        self._site = site
+        self._attempts.deadlines = site.main.deadlines
+        self._runs.site = site
+        self._resolver = self._make_resolver(site)
+        self._reception.site = site
+        self._reception.decide = self._resolver.decide
+        self._enroll(site)
+        self._desk.flush()
+
+    def note(self, kind: str, text: str) -> None:
+        """A line in the timeline that belongs to no host."""
+        self._attempts.event("", kind, text)
+
+    def _make_resolver(self, site: Site) -> Resolver:
+        library = Library(site.data_dir, site.main.images, site.root, self._keys.public_key)
+        self._library = library
+        return Resolver(site, library, Renderer(site), self._attempts)
+
+    # files
+
+    def _report(self, report: Report) -> None:
+        """What the data plane served. Names of image files are lower case in the library."""
+        attempt, rest = split_attempt(report.name)
+        name = rest.partition("/")[2].lower()
+        if attempt and report.kind in _ARRIVED:
+            complete = report.kind == "served" and report.sent >= report.size
+            self._attempts.served(
+                attempt, name, report.sent, complete=complete, proto=report.proto, client=report.client
+            )
+        if report.kind in _TROUBLE:
+            self._trouble(report, attempt)
+
+    def _trouble(self, report: Report, attempt: str) -> None:
+        """Told on the host's timeline where the host is known, in the log where not; never a flood."""
+        found = self._attempts.find(attempt) if attempt else self._attempts.of_address(report.client)
+        if not self._quiet.once(asyncio.get_running_loop().time(), report.kind, report.client, report.name):
+            return
+        text = f"{report.proto} {report.kind} {report.name[:120]!r} to {report.client}: {report.detail[:200]}"
+        if found and report.kind != "refused":
+            self._attempts.event(found.host, f"{report.proto}-{report.kind}", text)
+        else:
+            self._log.info(report.kind, proto=report.proto, client=report.client, text=text)
+
+    # DHCP
+
+    def _dhcp_decision(self, facts: Facts) -> Decision:
+        answer = self._resolver.decide(facts)
+        if answer.host is None and self._site.main.proxydhcp.answer == "known":
+            return Decision(None, "no host file names it (proxydhcp.answer: known)")
+        if answer.action is Action.LOCAL:
+            return Decision(None, "it boots from its own disk: DHCP says nothing")
+        if answer.action is Action.WAIT and not answer.host:
+            return Decision(None, answer.reasons[-1])
+        try:
+            image = self._library.get(answer.image) if answer.action is Action.BOOT else None
+        except ImageError as error:
+            return Decision(None, str(error))
+        return Decision(netboot_target(self._site, image, facts.firmware), answer.reasons[0])
+
+    def _dhcp_seen(self, seen: DhcpSeen) -> None:
+        answer = self._resolver.decide(seen.facts)
+        if not self._quiet.once(
+            asyncio.get_running_loop().time(), "dhcp", answer.name, seen.message, seen.outcome
+        ):
+            return
+        self._attempts.seen(
+            answer, seen.facts, "dhcp", f"{seen.message}: {seen.outcome}", {"packet": list(seen.summary)}
+        )
+
+    # the site's hosts
+
+    def _enroll(self, site: Site) -> None:
+        """Hosts of the site are shown before they were ever seen; strangers that got a name change theirs."""
+        rows = {row.id: row for row in self._store.hosts()}
+        for host in site.hosts:
+            for mac in host.macs:
+                if mac in rows and mac != host.name:
+                    self._attempts.rename(mac, host.name)
+                    rows = {row.id: row for row in self._store.hosts()}
+            facts = _facts_of(host)
+            answer = self._resolver.decide(facts)
+            known = rows.get(host.name)
+            if known is None or not known.attempt:
+                self._store.save_host(_expected(known, host, facts, answer))
+            else:
+                self._store.save_host(replace(known, known=True, facts=facts.merged(known.facts)))
+        named = {host.name for host in site.hosts}
+        for name, row in rows.items():
+            if row.known and name not in named:
+                if row.attempt or row.note:
+                    self._store.save_host(replace(row, known=False))
+                else:
+                    self._store.remove_host(name)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            with contextlib.suppress(asyncio.CancelledError):
+                self._attempts.tick()
+
+
+def _facts_of(host: Host) -> Facts:
+    return Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial, firmware=Firmware.UNKNOWN)
+
+
+def _expected(known: HostRow | None, host: Host, facts: Facts, answer: Answer) -> HostRow:
+    """The row of a host that has no boot attempt yet."""
+    state = {Action.BOOT: State.ARMED, Action.LOCAL: State.LOCAL}.get(answer.action, State.DISCOVERED)
+    since = known.since if known and known.state is state else time.time()
+    note = known.note if known else ""
+    merged = facts.merged(known.facts) if known else facts
+    return HostRow(host.name, True, merged, state, since, "", answer.image, note)
