@@ -292,21 +292,21 @@ def _addressed(reply: DhcpPacket, packet: DhcpPacket, source: tuple[str, int]) -
 def example_request(facts: Facts) -> DhcpPacket:
     """The DISCOVER that a machine with these facts sends, for ``midwife explain``.
 
-    Unknown firmware is taken for x64 UEFI. Options are those of SeaBIOS with iPXE and of EDK2, as captured.
+    Unknown firmware is taken for x64 UEFI. Options are those of iPXE and EDK2, as captured.
     """
     firmware = facts.firmware or Firmware.EFI
     architecture = {Firmware.BIOS: 0, Firmware.IPXE_BIOS: 0, Firmware.EFI_HTTP: 16}.get(firmware, 7)
+    ipxe = firmware in (Firmware.IPXE_BIOS, Firmware.IPXE_EFI)
     client = "HTTPClient" if firmware is Firmware.EFI_HTTP else "PXEClient"
-    undi = b"\x01\x02\x01" if architecture == 0 else b"\x01\x03\x00"
-    revision = "002001" if architecture == 0 else "003000"
+    major, minor = (2, 1) if architecture == 0 else (3, 10 if ipxe else 0)
     options = [
         (Option.MESSAGE_TYPE, bytes((MessageType.DISCOVER,))),
         (Option.MAX_SIZE, (1472).to_bytes(2)),
         (Option.CLIENT_ARCH, architecture.to_bytes(2)),
-        (Option.CLIENT_NDI, undi),
-        (Option.VENDOR_CLASS, f"{client}:Arch:{architecture:05}:UNDI:{revision}".encode()),
+        (Option.CLIENT_NDI, bytes((1, major, minor))),
+        (Option.VENDOR_CLASS, f"{client}:Arch:{architecture:05}:UNDI:{major:03}{minor:03}".encode()),
     ]
-    if firmware in (Firmware.IPXE_BIOS, Firmware.IPXE_EFI):
+    if ipxe:
         options.append((Option.USER_CLASS, b"iPXE"))
     if facts.uuid:
         options.append((Option.CLIENT_GUID, b"\0" + UUID(swap_uuid(facts.uuid)).bytes))
@@ -314,7 +314,7 @@ def example_request(facts: Facts) -> DhcpPacket:
         op=BOOTREQUEST,
         xid=0,
         chaddr=bytes.fromhex(facts.mac.replace(":", "")),
-        flags=0 if architecture == 0 else 0x8000,
+        flags=0 if ipxe or architecture == 0 else 0x8000,
         giaddr=facts.relay or _ANY,
         options=tuple((int(code), value) for code, value in options),
     )

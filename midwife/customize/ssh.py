@@ -104,6 +104,10 @@ class Connection:
                 raise PermanentError(f"{self.where} has no SFTP")
             with contextlib.closing(client):
                 yield client
+                channel = client.get_channel()
+                if channel is not None:
+                    channel.shutdown_write()  # at the end of its input, sftp-server exits
+                    self._let_server_close(channel)
 
     @contextlib.contextmanager
     def guarded(self, timeout: float) -> Iterator[None]:
@@ -145,6 +149,8 @@ class Connection:
                 now = time.monotonic()
                 if channel.exit_status_ready() and (channel.eof_received or channel.closed or now > ended):
                     self._drain(channel, streams)
+                    if channel.eof_received:
+                        self._let_server_close(channel)
                     return
                 if channel.closed or (channel.eof_received and not self.alive):
                     return
@@ -158,6 +164,16 @@ class Connection:
                     channel.status_event.wait(_TICK)
                 elif not got:
                     selector.select(0.01 if busy else _TICK)
+
+    def _let_server_close(self, channel: paramiko.Channel) -> None:
+        """Wait for the server to close a channel that has ended, which it does in the same breath.
+
+        dropbear 2022.83 dies ("Failed assertion (common-channel.c:705): !channel->sent_close") when the client
+        closes a channel while it does. OpenSSH does not mind either way.
+        """
+        limit = time.monotonic() + _LINGER
+        while not channel.closed and self.alive and time.monotonic() < limit:
+            self._closed.wait(0.002)
 
     @staticmethod
     def _drain(channel: paramiko.Channel, streams: tuple[Capture, Capture]) -> bool:

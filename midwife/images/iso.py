@@ -34,7 +34,8 @@ _BLOCK = 1 << 20
 _BOOT_CFG = ("boot.cfg", "efi/boot/boot.cfg")
 _SLACK = 16 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PROFILE = re.compile(rb"<name>\s*(ESXi-[A-Za-z0-9._-]{1,80})\s*</name>")
+# The first name in profile.xml is the image profile's: ESXi-8.0U3-24022510-standard, HPE-Custom-…
+_PROFILE = re.compile(rb"<name>\s*([A-Za-z0-9][A-Za-z0-9._() +-]{0,100}?)\s*</name>")
 _VERSION_BUILD = re.compile(rb"\b([5-9]\.\d{1,2}\.\d{1,2}-(?:\d{1,3}\.){1,3}\d{5,9})\b")
 
 
@@ -99,7 +100,7 @@ def _describe(iso: IsoReader, name: str) -> Manifest:
 
 
 def _build_elsewhere(iso: IsoReader) -> str:
-    """Images before 6.5 have an empty ``build=``; the same text stands in the upgrade files."""
+    """Some images have an empty ``build=`` (seen: 6.0); a text of that form may stand in these files."""
     for name in ("upgrade/metadata.xml", "upgrade/profile.xml", ".discinfo"):
         if match := _VERSION_BUILD.search(iso.read_text(name)):
             return match[1].decode()

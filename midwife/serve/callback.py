@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
 from asyncio_dgram import TransportClosed, from_socket
 from asyncio_dgram.aio import DatagramServer
-import structlog
 
 from midwife.core.facts import Facts
 from midwife.wire.callback import (

@@ -21,8 +21,7 @@ def configure(level: str | None = None) -> None:
         render = structlog.dev.ConsoleRenderer(pad_event_to=28)
     else:
         render = structlog.processors.LogfmtRenderer(
-            drop_missing=True,
-            key_order=["timestamp", "level", "event", "part", "host", "attempt"]
+            drop_missing=True, key_order=["timestamp", "level", "event", "part", "host", "attempt"]
         )
     structlog.configure(
         processors=[

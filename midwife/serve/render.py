@@ -77,7 +77,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
-            autoescape=False,  # noqa: S701 - boot loader scripts, not HTML; words are checked by the site model
+            autoescape=False,
         )
 
     def entry(self) -> bytes:

@@ -20,7 +20,7 @@ from midwife.images.names import ImageError
 from midwife.serve.attempts import Attempts, TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt
 from midwife.serve.names import BadName, clean, parse_bootcfg, parse_pxelinux
-from midwife.serve.render import RenderError, Renderer
+from midwife.serve.render import Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
 

@@ -114,7 +114,7 @@ def _bind_all(
 
 def _hosts(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, str]]:
     if endpoint.host == "*":
-        both = [(socket.AF_INET, "0.0.0.0")]  # noqa: S104
+        both = [(socket.AF_INET, "0.0.0.0")]
         if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
             both.append((socket.AF_INET6, "::"))
         return both

@@ -54,7 +54,8 @@ def seconds(value: object) -> float:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        # Not fe80::1%eth0: a zone means something on one machine only.
+        return str(ipaddress.ip_address(text.replace("%", "/")))
     except ValueError:
         raise ValueError(f"{text!r} is not an IPv4 or IPv6 address") from None
 

@@ -96,7 +96,9 @@ class Mboot:
         if self._http:
             base = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
             self._directory = base + loader.lstrip("/").rpartition("/")[0]
-            self._files: TftpFiles | HttpFiles = HttpFiles(self._journal, self._options.query, timeout=timeout)
+            self._files: TftpFiles | HttpFiles = HttpFiles(
+                self._journal, self._options.query, timeout=timeout
+            )
         else:
             self._directory = loader.rpartition("/")[0]
             self._files = TftpFiles(host, port, self._journal, timeout=timeout / 5)
@@ -160,9 +162,8 @@ class Mboot:
     def _crypto(self, config: Config, where: str) -> str:
         """crypto64.efi, where mboot searches for it."""
         names = [self._join(self._directory, "crypto64.efi")]
-        for name in (config.crypto, "crypto64.efi", "efi/boot/crypto64.efi"):
-            if name:
-                names.append(self._resolve(name, config, where))
+        others = (config.crypto, "crypto64.efi", "efi/boot/crypto64.efi")
+        names += [self._resolve(name, config, where) for name in others if name]
         for name in dict.fromkeys(names):
             try:
                 self._files.read(name)

@@ -54,7 +54,9 @@ class HttpFiles:
                 target = urljoin(target, headers.get("Location", ""))
                 continue
             if status != 200:
-                raise MbootError(NOT_FOUND if status == 404 else PROTOCOL, f"{method} {target}: HTTP {status}")
+                raise MbootError(
+                    NOT_FOUND if status == 404 else PROTOCOL, f"{method} {target}: HTTP {status}"
+                )
             length = headers.get("Content-Length")
             if length is None or not length.isdigit():
                 raise MbootError(PROTOCOL, f"{method} {target}: no Content-Length")
@@ -85,7 +87,9 @@ class HttpFiles:
         if self._connection is None or self._server != server:
             self.close()
             self._connection = http.client.HTTPConnection(server, timeout=self._timeout)
-            self._connection.auto_open = 0  # a server that closes costs mboot one of its tries; it must cost one here
+            self._connection.auto_open = (
+                0  # a server that closes costs mboot one of its tries; it must cost one here
+            )
             self._connection.connect()
             self.connections += 1
             self._server = server

@@ -111,7 +111,7 @@ class _Link:
         self._fixed = False
 
     def send(self, packet: bytes) -> None:
-        self._sock.sendto(packet, self._to)  # type: ignore[arg-type]
+        self._sock.sendto(packet, self._to)
 
     def ask(self, packet: bytes, name: str) -> bytes:
         """Sends, and returns what comes back; sends again in silence. Raises MbootError."""

@@ -207,6 +207,17 @@ class TestRefused:
         (tmp_path / "x.iso").write_bytes(data)
         assert "xorg.v00 runs over the end of the ISO" in self.refused(tmp_path / "x.iso", library)
 
+    def test_a_directory_that_contains_itself(
+        self, installer: LookAlike, tmp_path: Path, library: Library
+    ) -> None:
+        data = bytearray(installer.path.read_bytes())
+        (root,) = struct.unpack_from("<I", data, 16 * 2048 + 156 + 2)  # ECMA-119 8.4.18
+        at = data.index(b"\x04BOOT") - 32
+        struct.pack_into("<I", data, at + 2, root)
+        struct.pack_into(">I", data, at + 6, root)
+        (tmp_path / "loop.iso").write_bytes(data)
+        assert "loop.iso is not a readable ISO image" in self.refused(tmp_path / "loop.iso", library)
+
     def test_many_files_that_share_their_blocks(
         self, tmp_path: Path, library: Library, installer: LookAlike
     ) -> None:

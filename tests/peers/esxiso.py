@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pycdlib.pycdlib import PyCdlib
 
@@ -122,7 +122,7 @@ def look_alike(folder: Path, build: str = BUILD, file_name: str = "", seed: int 
     return LookAlike(write_iso(folder / file_name, content), content)
 
 
-def _paths(name: str, names: Names, *, directory: bool) -> dict[str, str]:
+def _paths(name: str, names: Names, *, directory: bool) -> dict[str, Any]:
     upper = "/" + name.upper()
     last = upper.rpartition("/")[2]
     if not directory:

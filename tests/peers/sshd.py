@@ -204,7 +204,8 @@ class HostMachine(abc.ABC):
         mounts = "".join(f"mount --bind {self.folder}/{name} {place} && " for name, place in binds.items())
         # sshd wants its privilege separation directory; the machine's own /run stays as it is.
         script = f'{mounts}mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'
-        return ["unshare", "-m", "sh", "-c", script, "sh", *self.command()]
+        # A PID namespace too: what a session leaves in the background ends with its server.
+        return ["unshare", "-mp", "--fork", "--kill-child", "sh", "-c", script, "sh", *self.command()]
 
 
 class OpenSsh(HostMachine):

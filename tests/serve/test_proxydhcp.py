@@ -246,29 +246,46 @@ def test_sockets_are_bound_to_the_interface_of_the_address() -> None:
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)
 
 
-async def test_a_socket_that_is_lost_ends_the_proxy_with_a_reason(site: Site) -> None:
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The streams that the proxy makes of its sockets, port 67 first."""
+    made: list[Any] = []
+    real = asyncio_dgram.from_socket
+
+    async def remembering(sock: socket.socket) -> Any:
+        made.append(await real(sock))
+        return made[-1]
+
+    monkeypatch.setattr(asyncio_dgram, "from_socket", remembering)
+    return made
+
+
+async def test_a_link_that_went_down_does_not_cost_the_next_host_its_answer(
+    site: Site, streams: list[Any]
+) -> None:
+    async with on_loopback(site) as (_, boot):
+        await boot.send(EDK2_TO_4011)
+        await answer_of(boot)
+        # The kernel reports it to the transport while the proxy waits for a packet.
+        streams[1]._transport.get_protocol().error_received(OSError(errno.ENETDOWN, "Network is down"))
+        await boot.send(EDK2_TO_4011)
+        assert (await answer_of(boot)).message_type is MessageType.ACK
+
+
+async def test_a_socket_that_is_lost_ends_the_proxy_with_a_reason(site: Site, streams: list[Any]) -> None:
     first, second = loopback(), loopback()
     proxy = ProxyDhcp(
         sockets67=[first], sockets4011=[second], server="127.0.0.1", ask=site.ask, seen=site.seen.put_nowait
     )
-    streams = []
-    real = asyncio_dgram.from_socket
-
-    async def remembering(sock: socket.socket) -> Any:
-        streams.append(await real(sock))
-        return streams[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio_dgram, "from_socket", remembering)
-        task = asyncio.create_task(proxy.run())
-        client = await asyncio_dgram.connect(second.getsockname())
-        await client.send(EDK2_TO_4011)
-        await answer_of(client)
-        streams[0].close()
-        with pytest.raises(ProxyDhcpError, match="port 67 was closed"):
-            async with asyncio.timeout(10):
-                await task
-        client.close()
+    client = await asyncio_dgram.connect(second.getsockname())
+    task = asyncio.create_task(proxy.run())
+    await client.send(EDK2_TO_4011)
+    await answer_of(client)
+    streams[0].close()
+    with pytest.raises(ProxyDhcpError, match="port 67 was closed"):
+        async with asyncio.timeout(10):
+            await task
+    client.close()
 
 
 # On a LAN of its own, beside dnsmasq without boot options

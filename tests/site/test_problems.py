@@ -203,6 +203,12 @@ MAC = "52:54:00:12:34:56"
         ),
         pytest.param(
             "midwife.yaml",
+            MAIN.replace("192.0.2.2", "fe80::1%eth0"),
+            "midwife.yaml:2:12: server.address: 'fe80::1%eth0' is not an IPv4 or IPv6 address",
+            id="an address with a zone",
+        ),
+        pytest.param(
+            "midwife.yaml",
             MAIN + "tftp:\n  listen: udp\n",
             "midwife.yaml:14:11: tftp.listen.0: 'udp' is not an address to listen on; "
             "write *:69, 192.0.2.3:69 or [::]:69",
@@ -498,6 +504,7 @@ def test_a_link_that_leads_out_of_bundles_is_refused(site: SiteFolder) -> None:
 )
 def test_templates_are_read_not_computed(site: SiteFolder, template: str) -> None:
     site.write("bundles/motd.j2", template)
+    site.write("templates/linux.ipxe.j2", template)
     assert all("make it simpler" in problem for problem in site.problems())
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from time import monotonic
 
 from midwife.serve.messages import Ask, Content, Found, Refused, split_attempt
-from midwife.serve.tftp.image import SourceError, Files, Source, Text
+from midwife.serve.tftp.image import Files, Source, SourceError, Text
 from midwife.serve.tftp.journal import Journal
 from midwife.serve.tftp.running import Order, Running
 from midwife.serve.tftp.sockets import Address, Arrival
@@ -21,9 +21,9 @@ from midwife.wire.tftp import (
     Data,
     Error,
     ErrorCode,
-    PacketError,
     Mode,
     OptionAck,
+    PacketError,
     Request,
     decode,
     to_netascii,
@@ -58,7 +58,7 @@ class _Parked(Alarm):
         self.order = order
         self._give_up = give_up
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         """No answer came; the client will ask again."""
         self._give_up(self)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from midwife.wire.tftp import ErrorCode
 
-__all__ = ["SourceError", "File", "Files", "Images", "Source", "Text"]
+__all__ = ["File", "Files", "Images", "Source", "SourceError", "Text"]
 
 BLOCKS_PER_PIECE = 128
 """A multiple of every window that is a power of two, so that such windows are never cut at the end of a

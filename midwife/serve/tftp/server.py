@@ -42,7 +42,7 @@ class _LastCall(Alarm):
         super().__init__()
         self._action = action
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         """See Alarm."""
         self._action()
 

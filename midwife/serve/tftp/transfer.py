@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from midwife.serve.tftp.image import SourceError, Images, Source
+from midwife.serve.tftp.image import Images, Source, SourceError
 from midwife.serve.tftp.timers import MAX_RTO, Alarm, Deadlines, RoundTrip
-from midwife.wire.tftp import Ack, Error, ErrorCode, PacketError, OptionAck, Terms, decode, encode
+from midwife.wire.tftp import Ack, Error, ErrorCode, OptionAck, PacketError, Terms, decode, encode
 
 __all__ = ["PATIENCE", "Ending", "Job", "Transfer", "Wire"]
 

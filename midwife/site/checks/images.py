@@ -100,8 +100,9 @@ def _too_long(draft: Draft, place: Place, image: Image | None, name: str, own: s
     endpoint = Endpoint(
         main.server.address if main else "192.0.2.1", (listen[0].port if listen else 0) or 3500
     )
-    line = " ".join(part for part in (kernel_words(endpoint, _TOKEN), options, own, _BOOTIF) if part)
     try:
+        words = (kernel_words(endpoint, _TOKEN), options, own, _BOOTIF)
+        line = " ".join(part for part in words if part)
         check_length(line, LINUX if linux else ESXI)
     except BootCommandError as error:
         what, _, hint = str(error).partition(". ")

@@ -24,6 +24,8 @@ _KNOWN = frozenset({"host", "facts", "secret", "range"})
 _OF_JINJA = frozenset({"loop", "self", "caller", "varargs", "kwargs"})
 _Finding = tuple[int, str, str, Level]
 """Line of the text, what, hint, level."""
+# Jinja2's parser has no bounds: deep nesting, numbers of 5,000 digits.
+_NOT_TOTAL = (TemplateError, RecursionError, ValueError, OverflowError, MemoryError)
 _LARGEST = 1024 * 1024  # as customize.bundles reads templates
 
 
@@ -55,10 +57,10 @@ def check_templates(draft: Draft) -> Iterator[Problem]:
         if reason:
             yield Problem(file, 0, 0, reason, "mend or delete it")
             continue
-        try:
-            env.parse(text)
-        except TemplateSyntaxError as error:
-            yield Problem(file, error.lineno, 1, f"template: {error.message}", "mend the Jinja2 syntax")
+        tree = _parse(env, text)
+        if not isinstance(tree, nodes.Template):
+            line, what, hint, level = tree
+            yield Problem(file, line, 1, what, hint, level)
 
 
 def _environment() -> Environment:
@@ -137,14 +139,23 @@ def _check_text(
             yield place.problem(f"{place.name}: {what}", hint, line=line, level=level)
 
 
-def _findings(env: Environment, text: str, secrets: Collection[str]) -> list[_Finding]:
+def _parse(env: Environment, text: str) -> nodes.Template | _Finding:
     try:
-        return list(_look(env.parse(text), env, secrets))
+        return env.parse(text)
     except TemplateSyntaxError as error:
-        return [(error.lineno, f"template: {error.message}", "mend the Jinja2 syntax", "error")]
-    except (TemplateError, RecursionError, ValueError, OverflowError, MemoryError) as error:
-        # Jinja2's parser is not total: deep nesting, numbers of 5,000 digits.
-        return [(1, f"template: {type(error).__name__}", "make it simpler", "error")]
+        return error.lineno, f"template: {error.message}", "mend the Jinja2 syntax", "error"
+    except _NOT_TOTAL as error:
+        return 1, f"template: {type(error).__name__}", "make it simpler", "error"
+
+
+def _findings(env: Environment, text: str, secrets: Collection[str]) -> list[_Finding]:
+    tree = _parse(env, text)
+    if not isinstance(tree, nodes.Template):
+        return [tree]
+    try:
+        return list(_look(tree, env, secrets))
+    except RecursionError:  # 1 + 1 + 1 + …, a thousand times: the tree is as deep as the sum is long
+        return [(1, "template: an expression is too long", "make it simpler", "error")]
 
 
 def _look(tree: nodes.Template, env: Environment, secrets: Collection[str]) -> Iterator[_Finding]:
