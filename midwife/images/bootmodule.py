@@ -91,7 +91,7 @@ def build_cpio(files: Mapping[str, bytes], executable: Collection[str] = ()) -> 
 
 
 def _append_newc(archive: bytearray, inode: int, name: str, mode: int, content: bytes, *, links: int) -> None:
-    # inode, mode, uid, gid, nlink, mtime, size, device (two), device that it stands for (two), name size, check
+    # inode, mode, uid, gid, nlink, mtime, size, device (two numbers), rdev (two), name size, checksum
     numbers = (inode, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
     archive += b"070701" + "".join(f"{number:08X}" for number in numbers).encode() + name.encode() + b"\0"
     archive += b"\0" * (-len(archive) % 4)

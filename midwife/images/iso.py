@@ -73,7 +73,7 @@ def _describe(iso: IsoReader, name: str) -> Manifest:
     found = next((file for file in _BOOT_CFG if file in iso.files), None)
     if found is None:
         raise ImageError(f"{iso.path} has no boot.cfg, so it is not an ESXi installer ISO")
-    raw = iso.read_text(found)
+    raw = iso.read_small(found)
     try:
         cfg = parse(raw)
     except BootCfgError as error:
@@ -85,7 +85,7 @@ def _describe(iso: IsoReader, name: str) -> Manifest:
             f"{iso.path} lacks {len(missing)} of the files that its {found} names: "
             f"{', '.join(missing[:20])}{' …' if len(missing) > 20 else ''}; get the ISO again"
         )
-    profile = _PROFILE.search(iso.read_text("upgrade/profile.xml"))
+    profile = _PROFILE.search(iso.read_small("upgrade/profile.xml"))
     return Manifest(
         name=name,
         kind="esxi",
@@ -102,7 +102,7 @@ def _describe(iso: IsoReader, name: str) -> Manifest:
 def _build_elsewhere(iso: IsoReader) -> str:
     """Some images have an empty ``build=`` (seen: 6.0); a text of that form may stand in these files."""
     for name in ("upgrade/metadata.xml", "upgrade/profile.xml", ".discinfo"):
-        if match := _VERSION_BUILD.search(iso.read_text(name)):
+        if match := _VERSION_BUILD.search(iso.read_small(name)):
             return match[1].decode()
     return ""
 

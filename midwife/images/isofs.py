@@ -85,7 +85,7 @@ class IsoReader(AbstractContextManager["IsoReader"]):
         now = os.fstat(self._raw.fileno())
         return (now.st_size, now.st_mtime_ns) != (self._opened.st_size, self._opened.st_mtime_ns)
 
-    def read_text(self, name: str, limit: int = 1 << 20) -> bytes:
+    def read_small(self, name: str, limit: int = 1 << 20) -> bytes:
         """A small file as a whole, b"" if there is none; more than ``limit`` bytes are left unread."""
         file = self.files.get(name)
         if file is None:

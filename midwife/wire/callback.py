@@ -87,7 +87,7 @@ class HostKey:
         name = kind.encode()
         if not _KEY_TYPE.fullmatch(kind) or not blob.startswith(len(name).to_bytes(4, "big") + name):
             raise CallbackError(
-                "a host key is SHA256:… or its type, a colon and the base64 of the public key"
+                "hostkeys: each is SHA256:… or type:base64 of a public key, as in its .pub file"
             )
         digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
         return cls(f"SHA256:{digest}", kind, encoded)

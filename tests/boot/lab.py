@@ -95,7 +95,7 @@ class Lab(LabBase):
         self._taps += 1
         self.net.ip(f"tuntap add {tap} mode tap")
         self.net.ip(f"link set {tap} master br0 up")
-        return Machine(
+        machine = Machine(
             name=name,
             firmware=firmware,
             nic=Tap(tap),
@@ -106,6 +106,7 @@ class Lab(LabBase):
             memory=memory,
             reboots=reboots,
         )
+        return self.keep(machine)
 
     def spawn(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None

@@ -15,13 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self, TypeVar
 
-from .process import Child, descendants_of_lab, stop_pids
+from .process import descendants_of_lab, stop_pids
 
 __all__ = ["LabBase", "LabError", "run"]
 
 _PREFIX = "mwl"
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Stoppable)
 
 
 class LabError(Exception):
@@ -55,7 +62,7 @@ class LabBase:
             self._lock = _lock(self._home)
         self.workdir = logs or self._home
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self._children: list[Child] = []
+        self._children: list[_Stoppable] = []
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -75,8 +82,8 @@ class LabBase:
         _remove(self._home)
         self._lock.close()
 
-    def keep(self, child: Child) -> Child:
-        """Has the lab end this child when it closes."""
+    def keep(self, child: _S) -> _S:
+        """Has the lab stop this process or machine when it closes."""
         self._children.append(child)
         return child
 

@@ -52,22 +52,46 @@ class UserNet(LabBase):
 
         Raises ValueError for firmware that cannot boot here.
         """
-        if firmware in (Firmware.EFI, Firmware.EFI_HTTP):
-            raise ValueError(
-                "UEFI's own PXE and HTTP boot cannot reach us on a user network: use Firmware.EFI_IPXE"
-            )
-        port = free_port()
-        self._ssh[name] = port
-        return Machine(
+        if firmware not in (Firmware.BIOS, Firmware.EFI_IPXE):
+            raise ValueError(f"{firmware} cannot boot from a user network; bios and efi-ipxe can")
+        machine = Machine(
             name=name,
             firmware=firmware,
-            nic=User(bootfile=bootfile, forwards=((port, 22),)),
+            nic=self._card(name, bootfile),
             workdir=self.workdir,
             identity=identity or Identity(),
             lab=self.name,
             memory=memory,
             reboots=reboots,
         )
+        return self.keep(machine)
+
+    def direct(
+        self,
+        name: str,
+        kernel: Path,
+        initrds: Sequence[Path],
+        append: str,
+        *,
+        identity: Identity | None = None,
+    ) -> Machine:
+        """A machine that starts this kernel without booting from the network: for tests of what comes after."""
+        machine = Machine(
+            name=name,
+            firmware=Firmware.NONE,
+            nic=self._card(name, ""),
+            workdir=self.workdir,
+            identity=identity or Identity(),
+            lab=self.name,
+            kernel=kernel,
+            initrds=initrds,
+            append=append,
+        )
+        return self.keep(machine)
+
+    def _card(self, name: str, bootfile: str) -> User:
+        self._ssh[name] = free_port()
+        return User(bootfile=bootfile, forwards=((self._ssh[name], 22),))
 
     def spawn(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None

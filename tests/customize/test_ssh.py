@@ -61,6 +61,15 @@ def test_a_large_file_through_standard_input_and_back(any_host: HostMachine) -> 
     assert output.stderr == output.stdout
 
 
+def test_many_short_commands_do_not_kill_dropbear(any_host: HostMachine) -> None:
+    """The quirk in ``_let_server_close``: without it, every second dropbear dies within 30 commands."""
+    for _ in range(3):
+        connection = dial(login(any_host))
+        for number in range(15):
+            assert connection.run(f"exit {number}", timeout=10).rc == number
+        connection.close()
+
+
 def test_a_flood_of_output_is_cut_in_the_middle(openssh: HostMachine) -> None:
     connection = dial(login(openssh))
     output = connection.run("echo first; head -c 5000000 /dev/zero | tr '\\0' x; echo; echo last", timeout=20)

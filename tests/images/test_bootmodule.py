@@ -22,7 +22,7 @@ def run(*command: str | Path, data: bytes = b"", cwd: Path | None = None) -> str
 
 
 def test_the_bytes_that_esxi_wants() -> None:
-    """facts of ESXi boot modules: old-GNU magic, root's, directories with a slash before what they contain."""
+    """Old-GNU magic, root's, directories with a slash and before what they contain."""
     plain = gzip.decompress(build_tgz(TREE, EXECUTABLE))
 
     assert plain[257:265] == b"ustar  \0"
@@ -122,8 +122,12 @@ def test_the_module_for_linux_has_the_same_tree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "ssh-ed25519", "ssh-ed25519 !!!!", KEY + "\nssh-rsa AAAA", 'command="x" ' + KEY]
-    + [
+    [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 !!!!",
+        KEY + "\nssh-rsa AAAA",
+        'command="x" ' + KEY,
         "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----",
         "ssh-rsa " + KEY[12:],
     ],
