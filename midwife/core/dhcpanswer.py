@@ -145,10 +145,20 @@ def facts_of(packet: DhcpPacket) -> Facts:
         macs=(packet.mac,) if packet.mac else (),
         uuid=parse_uuid(packet.guid) if packet.guid else "",
         hostname=packet.host_name if _HOST_NAME.fullmatch(packet.host_name) else "",
-        ipv4=packet.ciaddr if packet.ciaddr != _ANY else "",
+        ipv4=_own_address(packet),
         firmware=_firmware(packet),
         relay=packet.giaddr if packet.relayed else "",
     )
+
+
+def _own_address(packet: DhcpPacket) -> str:
+    """The address it has, or takes: a REQUEST is broadcast with the lease that was offered (RFC 2131 4.3.2)."""
+    if packet.ciaddr != _ANY:
+        return packet.ciaddr
+    wanted = packet.option(Option.REQUESTED_ADDRESS)
+    if packet.message_type == MessageType.REQUEST and wanted is not None and len(wanted) == 4:
+        return str(ipaddress.IPv4Address(wanted))
+    return ""
 
 
 def refusal(packet: DhcpPacket, *, server: str, port_kind: PortKind) -> Silence | None:

@@ -140,22 +140,25 @@ class Connection:
     ) -> None:
         """Feed and drain until the exit status is there and the streams are at their end."""
         feeding = _Feed(channel, stdin)
-        ended = float("inf")
+        linger_until = float("inf")
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             while True:
                 self._cancel.check()
+                # In this order: what is over now has put all its output into the buffers already.
+                known = channel.status_event.is_set()
+                over = channel.closed or (known and channel.eof_received)
                 got = self._drain(channel, streams)
                 now = time.monotonic()
-                if channel.exit_status_ready() and (channel.eof_received or channel.closed or now > ended):
-                    self._drain(channel, streams)
-                    if channel.eof_received:
-                        self._let_server_close(channel)
+                if over:
+                    while self._drain(channel, streams):
+                        pass
+                    self._let_server_close(channel)
                     return
-                if channel.closed or (channel.eof_received and not self.alive):
+                if known and now > linger_until:
                     return
-                if got or not channel.exit_status_ready():
-                    ended = now + _LINGER
+                if got or not known:
+                    linger_until = now + _LINGER
                 if now > deadline:
                     raise TimeoutError
                 busy = feeding.step()
@@ -177,17 +180,15 @@ class Connection:
 
     @staticmethod
     def _drain(channel: paramiko.Channel, streams: tuple[Capture, Capture]) -> bool:
+        """Take a piece of each stream; False if there was none. One piece only: the loop around it has a
+        deadline to look at, however fast the host prints."""
         got = False
-        while channel.recv_ready():
+        if channel.recv_ready():
             streams[0].add(channel.recv(65536))
             got = True
-            if channel.recv_stderr_ready():
-                break
-        while channel.recv_stderr_ready():
+        if channel.recv_stderr_ready():
             streams[1].add(channel.recv_stderr(65536))
             got = True
-            if channel.recv_ready():
-                break
         return got
 
 

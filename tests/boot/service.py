@@ -1,12 +1,17 @@
 """midwife itself in a lab: writes a site for the guest, starts ``midwife serve``, asks the command line.
 
-Everything goes the way a user goes: files in a site directory, commands, their output.
+Everything goes the way a user goes: files in a site directory, commands, their output. What is waited for are
+lines of the service's log, which has every line of every timeline.
 """
 
 import json
+import os
+import re
+import sqlite3
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +20,14 @@ import yaml
 
 from .guest import Guest
 from .lab import Lab
-from .process import Child
+from .process import Child, WaitError
 from .usernet import UserNet
 from .vm import Machine
 
-__all__ = ["Ports", "Service", "write_site"]
+__all__ = ["MIDWIFE", "SECRET", "STEPS", "Ports", "Service", "write_site"]
 
 MIDWIFE = (sys.executable, "-m", "midwife")
+SECRET = "s3cret-of-the-agent"
 
 STEPS: tuple[Mapping[str, Any], ...] = (
     {"name": "maintenance mode", "esxcli": "system maintenanceMode set --enable true"},
@@ -47,6 +53,17 @@ STEPS: tuple[Mapping[str, Any], ...] = (
 )
 """What a lab pushes: the order and the commands are those that people use (and one secret)."""
 
+# The event that tells of each state, in the log and in the timeline.
+_SIGNS = {
+    "loading": "loading",
+    "booted": "booted",
+    "called-back": "callback",
+    "customizing": "customizing",
+    "ready": "ready",
+    "local": "local",
+    "failed": "failed|stuck",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -67,9 +84,11 @@ def write_site(
     proxydhcp: Mapping[str, Any] | None = None,
     hosts: Mapping[str, Mapping[str, Any]],
     steps: Sequence[Mapping[str, Any]] = STEPS,
+    options: str = "",
+    netboot: bool = True,
     more: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A site that boots the guest on these hosts and customizes it."""
+    """A site that boots the guest on these hosts and customizes it. options: further kernel words."""
     at = ports or Ports()
     main = {
         "server": {"address": address},
@@ -82,8 +101,8 @@ def write_site(
             "esxi-lookalike": {
                 "kernel": str(guest.kernel),
                 "initrd": [str(path) for path in guest.initrds],
-                "options": guest.options,
-                "netboot": "true",
+                "options": f"{guest.options} {options}".strip(),
+                "netboot": str(netboot).lower(),
             }
         },
         **(more or {}),
@@ -94,7 +113,8 @@ def write_site(
     (root / "midwife.yaml").write_text(yaml.safe_dump(main))
     (root / "rules.yaml").write_text(
         yaml.safe_dump(
-            {"rules": [{"name": "lab", "patterns": "all", "items": {"configuration": "lab"}}]}, sort_keys=False
+            {"rules": [{"name": "lab", "patterns": "all", "items": {"configuration": "lab"}}]},
+            sort_keys=False,
         )
     )
     (root / "host-configurations" / "lab.yaml").write_text(yaml.safe_dump({"steps": list(steps)}))
@@ -105,9 +125,6 @@ def write_site(
     return root
 
 
-SECRET = "s3cret-of-the-agent"
-
-
 @dataclass(slots=True)
 class Service:
     """A running ``midwife serve`` in a lab."""
@@ -116,6 +133,13 @@ class Service:
     site: Path
     environ: Mapping[str, str] = field(default_factory=lambda: {"LAB_AGENT_TOKEN": SECRET})
     child: Child | None = None
+
+    @property
+    def log(self) -> Child:
+        """Its log. Raises RuntimeError before the first start."""
+        if self.child is None:
+            raise RuntimeError("the service was never started")
+        return self.child
 
     def start(self, deadline: float = 40.0) -> Child:
         """Returns when it says that it serves."""
@@ -136,21 +160,66 @@ class Service:
 
     def events(self, host: str) -> list[dict[str, Any]]:
         """The host's timeline."""
-        out = self.lab.run(*MIDWIFE, "events", host, "-o", "json", "-n", "1000", "--site", str(self.site)).stdout
+        out = self.lab.run(
+            *MIDWIFE, "events", host, "-o", "json", "-n", "1000", "--site", str(self.site)
+        ).stdout
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
-    def wait_state(self, host: str, wanted: str, machine: Machine, deadline: float) -> dict[str, Any]:
-        """Until the host is in the state; fails at once in another resting state, with its whole story."""
-        end = time.monotonic() + deadline
-        now: dict[str, Any] = {}
-        while time.monotonic() < end:
-            now = self.status(host)
-            if now.get("state") == wanted:
-                return now
-            if now.get("state") == "failed":
-                break
-            time.sleep(0.3)  # the state is in another process' database: there is nothing to wait on
-        raise AssertionError(self.story(host, f"waited for {wanted}, saw {now.get('state')}", machine))
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the database says, for what no command shows."""
+        with closing(sqlite3.connect(f"file:{self.site / 'data/midwife.db'}?mode=ro", uri=True)) as db:
+            return db.execute(query, values).fetchall()
+
+    def process(self, part: str) -> int:
+        """The process id of a part of the service (``control``, ``tftp``, ``http``)."""
+        parent = self.log.pid
+        for directory in Path("/proc").glob("[0-9]*"):
+            try:
+                status = (directory / "status").read_text()
+                words = (directory / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            if f"\nPPid:\t{parent}\n" in status and f"midwife.serve.{part}".encode() in words:
+                return int(directory.name)
+        raise AssertionError(f"midwife serve (process {parent}) has no {part} process")
+
+    def wait_event(
+        self,
+        host: str,
+        kind: str,
+        deadline: float,
+        *,
+        machine: Machine | None = None,
+        since: int = 0,
+        text: str = "",
+    ) -> str:
+        """The log's line about such an event of the host; kind and text are regular expressions.
+
+        Ends at once, with the whole story, if the host fails before it comes. since: a mark of the log.
+        """
+        of_host = rf" event=(?:KIND) .*\bhost={re.escape(host)} "
+        wanted = of_host.replace("KIND", kind) + (f".*{text}" if text else "")
+        failed = of_host.replace("KIND", "failed|stuck")
+        try:
+            line = self.log.wait_for(f"(?:{wanted})|(?:{failed})", deadline, since=since).string
+        except WaitError:
+            what = f"waited {deadline:g} s for the event {kind} {text}".rstrip() + f" of {host}"
+            raise AssertionError(self.story(host, what, machine)) from None
+        if not re.search(wanted, line):
+            what = f"waited for the event {kind} {text}".rstrip() + f" of {host}, but it failed"
+            raise AssertionError(self.story(host, what, machine))
+        return line
+
+    def wait_state(
+        self, host: str, wanted: str, machine: Machine, deadline: float, *, since: int = 0
+    ) -> dict[str, Any]:
+        """The host's status once it is in the state; fails at once if it fails, with its whole story."""
+        self.wait_event(host, _SIGNS[wanted], deadline, machine=machine, since=since)
+        now = self.status(host)
+        if now.get("state") != wanted:
+            what = f"the log says that {host} is {wanted}, but its status is {now.get('state')}"
+            raise AssertionError(self.story(host, what, machine))
+        return now
 
     def story(self, host: str, what: str, machine: Machine | None = None) -> str:
         """Everything one wants to see when a boot went wrong."""
@@ -159,4 +228,5 @@ class Service:
             parts.append("console:\n" + "\n".join(machine.console.text().splitlines()[-40:]))
         if self.child is not None:
             parts.append("service:\n" + "\n".join(self.child.text().splitlines()[-40:]))
+        parts.append(f"load average {os.getloadavg()[0]:.1f}, {time.strftime('%H:%M:%S')}")
         return "\n\n".join(parts)

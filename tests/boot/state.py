@@ -98,8 +98,13 @@ def _home() -> Path:
 
 
 def _lock(directory: Path) -> IO[str]:
+    """Raises BlockingIOError while somebody else holds it."""
     handle = (directory / "lock").open("w")
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise
     return handle
 
 
@@ -119,7 +124,7 @@ def _sweep(home: Path) -> None:
             continue
         try:
             handle = _lock(directory)
-        except OSError:  # held: that lab lives
+        except BlockingIOError:  # held: that lab lives
             continue
         with handle:
             _remove(directory)

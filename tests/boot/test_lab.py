@@ -3,6 +3,7 @@ firmware, and one can log in to it. When a boot test of midwife fails and these 
 """
 
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,21 +74,23 @@ def _boots(lab: Lab | UserNet, machine: Machine, guest: Guest) -> None:
     machine.wait_for(r"GUEST\[.*rc\.local done", 60)
     machine.wait_for("GUEST-SSHD Server listening", 30)
     assert "FAIL" not in machine.console.text()
-    _answers_ssh(lab, machine, guest)
+    assert f"Serial Number: {machine.identity.serial}\n" in _ssh(
+        lab, machine, guest, "esxcli hardware platform get"
+    )
 
 
-def _answers_ssh(lab: Lab | UserNet, machine: Machine, guest: Guest) -> None:
+def _ssh(lab: Lab | UserNet, machine: Machine, guest: Guest, command: str) -> str:
+    """What the command prints on the guest, whose host key must be the one it was built with."""
     transport = paramiko.Transport(lab.connect(*lab.ssh_endpoint(machine)))
     try:
         transport.connect(username="root", password=guest.password)
         seen = transport.get_remote_server_key()
         assert f"{seen.get_name()} {seen.get_base64()}" in guest.host_keys
         channel = transport.open_session()
-        channel.exec_command("esxcli hardware platform get")
-        output = channel.makefile().read().decode()
+        channel.exec_command(command)
+        return channel.makefile().read().decode()
     finally:
         transport.close()
-    assert f"Serial Number: {machine.identity.serial}\n" in output
 
 
 def test_bios_ipxe_boots_over_http(make_lab: Callable[..., Lab], tree: Path, guest: Guest) -> None:
@@ -127,3 +130,51 @@ def test_user_network_boots_without_root(
     _serve_http(usernet, tree, "127.0.0.1", port)
     machine = usernet.machine(f"user-{firmware}", firmware, f"http://{UserNet.service}:{port}/boot.ipxe")
     _boots(usernet, machine, guest)
+
+
+# --- the guest itself, started without a network boot
+
+
+def test_guest_answers_as_an_esxi_host_and_comes_back_after_a_reboot(usernet: UserNet, guest: Guest) -> None:
+    words = f"{guest.options} PBHOST=192.0.2.9:3500 PBTOKEN=t0ken"
+    machine = usernet.direct("reboots", guest.kernel, guest.initrds, words)
+    machine.start()
+    machine.wait_for("GUEST-SSHD Server listening", 60)
+    for source in ("/sbin/bootOption -roC", "vsish -e get /system/bootCmdLine", "cat /proc/cmdline"):
+        assert _ssh(usernet, machine, guest, source).split()[-2:] == words.split()[-2:]
+    assert "sysboot: Getting 'PBHOST' parameter" in _ssh(usernet, machine, guest, "cat /var/log/messages")
+    assert _ssh(usernet, machine, guest, "uname -s; vmware -v").startswith(
+        "VMkernel\nVMware ESXi 8.0.3 build-"
+    )
+    assert machine.mac in _ssh(usernet, machine, guest, "esxcli network nic list")
+    assert "127.0.0.1" not in _ssh(usernet, machine, guest, "esxcli network ip interface ipv4 get")
+    absent = _ssh(usernet, machine, guest, "type tr base64 curl bash")
+    assert absent.count("not found") == 4
+    first = _ssh(usernet, machine, guest, "cat /proc/sys/kernel/random/boot_id")
+    before = machine.console.mark()
+    _ssh(usernet, machine, guest, "reboot")
+    machine.wait_for("GUEST-SSHD Server listening", 60, since=before)
+    assert _ssh(usernet, machine, guest, "cat /proc/sys/kernel/random/boot_id") != first
+
+
+def test_guest_calls_home_as_esxi_does_by_itself(usernet: UserNet, guest: Guest) -> None:
+    """One bare connection, closed without a byte; here before sshd listens, as happens in the field."""
+    with socket.create_server(("127.0.0.1", 0)) as midwife:
+        midwife.settimeout(60)
+        port = midwife.getsockname()[1]
+        words = f"{guest.options} PBHOST=10.0.2.2:{port} guest.callback=builtin guest.ssh=late"
+        machine = usernet.direct("calls", guest.kernel, guest.initrds, words)
+        machine.start()
+        call, _ = midwife.accept()
+        with call:
+            call.settimeout(30)
+            assert call.recv(1) == b""
+            assert "GUEST-SSHD" not in machine.console.text()
+    machine.wait_for("built-in callback .* done", 30)
+    machine.wait_for("GUEST-SSHD Server listening", 30)
+
+
+def test_guest_switches_itself_off(usernet: UserNet, guest: Guest) -> None:
+    machine = usernet.direct("off", guest.kernel, guest.initrds, f"{guest.options} guest.poweroff")
+    machine.start()
+    assert machine.console.wait_end(60) == 0

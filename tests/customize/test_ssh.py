@@ -51,7 +51,7 @@ def test_a_command_on_each_server(any_host: HostMachine) -> None:
 
 
 def test_a_large_file_through_standard_input_and_back(any_host: HostMachine) -> None:
-    """Both windows fill; nobody waits for the other."""
+    """Both windows fill, nobody waits for the other, and nothing of what came before the end is lost."""
     data = b"0123456789abcdef" * 250_000
     connection = dial(login(any_host))
     output = connection.run("tee /dev/stderr", timeout=20, stdin=data)

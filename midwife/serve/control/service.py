@@ -158,6 +158,7 @@ class Service:
         return Decision(netboot_target(self._site, image, facts.firmware), answer.reasons[0])
 
     def _dhcp_seen(self, seen: DhcpSeen) -> None:
+        self._resolver.remember(seen.facts.ipv4, seen.facts)  # its loader asks TFTP by address alone
         answer = self._resolver.decide(seen.facts)
         if not self._quiet.once(
             asyncio.get_running_loop().time(), "dhcp", answer.name, seen.message, seen.outcome
