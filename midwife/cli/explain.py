@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @site_option
 def command(machine: str, output: str, site: Path) -> None:
-    """Explain MACHINE (MAC address, name or UUID): facts, decision, reasons, and the DHCP, TFTP and HTTP answers."""
+    """Explain MACHINE (MAC address, name or UUID): facts, decision, reasons, and what it sees on the wire."""
     from midwife.cli.machine import open_preview, the_machine
 
     preview = open_preview(site)
@@ -34,7 +34,7 @@ def command(machine: str, output: str, site: Path) -> None:
     _facts(facts)
     _decision(answer)
     _dhcp(preview, facts)
-    _files(preview, facts, answer)
+    _files(preview, facts)
 
 
 def _heading(text: str) -> None:
@@ -74,7 +74,7 @@ def _dhcp(preview: "Preview", facts: "Facts") -> None:
             click.echo(f"      {line}")
 
 
-def _files(preview: "Preview", facts: "Facts", answer: "Answer") -> None:
+def _files(preview: "Preview", facts: "Facts") -> None:
     for kind, proto, title in (
         ("ipxe", "http", "HTTP: ipxe?mac=…"),
         ("pxelinux", "tftp", "TFTP: pxelinux.cfg/01-…"),

@@ -1,4 +1,4 @@
-"""A machine named on the command line: by its name in the site, its MAC address or UUID, with what is known of it."""
+"""A machine named on the command line (name, MAC address or UUID), with what is known of it."""
 
 import json
 from pathlib import Path

@@ -5,7 +5,6 @@ texts from ``serve.render``, files from the image library; nothing is ever joine
 path, except below the site's ``files/`` directory, and there the result is checked.
 """
 
-import os
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
@@ -69,6 +68,10 @@ class Resolver:
             self._addresses.move_to_end(address)
             while len(self._addresses) > _REMEMBERED:
                 self._addresses.popitem(last=False)
+
+    def machine_at(self, address: str) -> Facts | None:
+        """Who has this address, if that is known."""
+        return self._addresses.get(address)
 
     def decide(self, facts: Facts) -> Answer:
         """The one decision, with this site and these images."""
@@ -138,10 +141,6 @@ class Resolver:
         file = self._find_loader(wanted, answer.image if answer else "")
         if file is None:
             return Refused(ask.id, loaders.missing(wanted))
-        if facts and answer:
-            self._attempts.seen(
-                answer, facts, "loader", f"{wanted} asked by {ask.client} over {ask.proto}", {}
-            )
         return Found(ask.id, str(file.path), file.size)
 
     def _find_loader(self, name: str, image: str) -> ImageFile | None:
@@ -159,7 +158,7 @@ class Resolver:
         if not real.is_relative_to(root.resolve()):
             return Refused(ask.id, f"{name[:120]!r} leads out of the site's files/", 403)
         try:
-            found = os.stat(real)
+            found = real.stat()
         except OSError as error:
             return Refused(ask.id, f"{name[:120]!r}: {error.strerror}")
         if not stat.S_ISREG(found.st_mode):

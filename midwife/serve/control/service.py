@@ -12,6 +12,8 @@ import structlog
 from midwife.core.decide import Action, Answer
 from midwife.core.facts import Facts, Firmware
 from midwife.core.lifecycle import State
+from midwife.images import loaders
+from midwife.images.bootfiles import LOADERS
 from midwife.images.library import Library
 from midwife.images.names import ImageError
 from midwife.serve.attempts import Attempts
@@ -127,8 +129,22 @@ class Service:
             self._attempts.served(
                 attempt, name, report.sent, complete=complete, proto=report.proto, client=report.client
             )
+        elif report.kind == "served" and not attempt:
+            self._loader(report, rest.rpartition("/")[2].lower())
         if report.kind in _TROUBLE:
             self._trouble(report, attempt)
+
+    def _loader(self, report: Report, name: str) -> None:
+        """A boot loader went to somebody: told where it is known to whom."""
+        facts = self._resolver.machine_at(report.client)
+        if facts is None or not (name in LOADERS or name in loaders.DISTRIBUTED):
+            return
+        text = (
+            f"{name} fetched by {report.client} over {report.proto}, "
+            f"{report.sent / 1000:.0f} kB in {report.seconds:.1f} s"
+        )
+        if self._quiet.once(asyncio.get_running_loop().time(), "loader", report.client, name):
+            self._attempts.seen(self._resolver.decide(facts), facts, "loader", text, {"detail": report.detail})
 
     def _trouble(self, report: Report, attempt: str) -> None:
         """Told on the host's timeline where the host is known, in the log where not; never a flood."""

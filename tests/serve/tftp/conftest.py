@@ -215,7 +215,9 @@ class Host:
 def _packet(words: list[str]) -> tftp.Packet:
     match words:
         case ["RRQ", name, *options]:
-            return tftp.Request(name, "octet", tuple((o.partition("=")[0], o.partition("=")[2]) for o in options))
+            return tftp.Request(
+                name, "octet", tuple((o.partition("=")[0], o.partition("=")[2]) for o in options)
+            )
         case ["WRQ", name]:
             return tftp.Request(name, write=True)
         case ["ACK", block]:
@@ -336,5 +338,3 @@ def new_host() -> Iterator[Callable[..., Host]]:
     yield make
     for host in hosts:
         host.close()
-
-
