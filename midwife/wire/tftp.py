@@ -129,7 +129,7 @@ class Terms:
 
 def decode(packet: bytes) -> Packet:
     """The packet in a datagram. Raises PacketError."""
-    if len(packet) < 4:
+    if len(packet) < (2 if packet == b"\0\6" else 4):  # an OACK may grant nothing
         raise PacketError(f"{len(packet)} bytes are too short for a TFTP packet")
     kind = int.from_bytes(packet[:2], "big")
     number = int.from_bytes(packet[2:4], "big")

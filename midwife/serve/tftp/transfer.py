@@ -24,6 +24,7 @@ TRIES = 6
 UDP_SEGMENT = 103
 """Linux, linux/udp.h: the kernel cuts one send into datagrams of this size (5 to 8 times cheaper per
 packet)."""
+_MIN_SEGMENT = 256  # the kernel cuts every send of the socket, so an OACK or ERROR must fit in one segment
 _MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS before Linux 6.9
 _MAX_SEND = 65000  # less than 65535 minus the headers of IPv6 and UDP
 _ABORTS_OF_A_PROBE = (ErrorCode.UNDEFINED, ErrorCode.OPTIONS)
@@ -105,7 +106,7 @@ class Transfer(Alarm):
         self._index = -1
         self._per_piece = images.blocks_per_piece(blksize)
         self._per_send = 1
-        if job.terms.windowsize > 1:
+        if job.terms.windowsize > 1 and blksize >= _MIN_SEGMENT:
             self._segment(blksize + 4)
 
     @property

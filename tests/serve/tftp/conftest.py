@@ -182,7 +182,7 @@ class Host:
         while True:
             packet = self.hears()
             if isinstance(packet, tftp.Error):
-                raise AssertionError(f"server answered {packet}")
+                pytest.fail(f"server answered {packet}")
             if isinstance(packet, tftp.OptionAck):
                 granted = dict(packet.options)
                 blksize, window = int(granted.get("blksize", 512)), int(granted.get("windowsize", 1))

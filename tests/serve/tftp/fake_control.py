@@ -7,7 +7,6 @@ a name that is not in it is refused with 404, a name that maps to null is never 
 """
 
 import json
-import os
 import socket
 import sys
 import threading
@@ -22,7 +21,8 @@ def answer(ask: Ask, table: Path) -> Outcome | None:
     if entry is None:
         return None
     if "path" in entry:
-        size = os.stat(entry["path"]).st_size if os.path.exists(entry["path"]) else 0
+        path = Path(entry["path"])
+        size = path.stat().st_size if path.exists() else 0
         return Found(ask.id, entry["path"], size, attempt, cache=entry.get("cache", False))
     if "body" in entry:
         return Content(ask.id, entry["body"].encode(), entry.get("attempt", attempt))
