@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from midwife.site.load import LoadedSite, SiteError
 
-__all__ = ["SiteRefused", "fail", "open_site", "site_argument", "site_option", "site_path"]
+__all__ = ["SiteRefused", "fail", "open_site", "printable", "site_argument", "site_option", "site_path"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +56,11 @@ def site_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 def fail(message: str) -> NoReturn:
     """Ends the command with ``Error: message`` and exit code 1."""
     raise click.ClickException(message)
+
+
+def printable(text: str) -> str:
+    """On one line, and nothing in it that a terminal would obey: what hosts say of themselves ends up here."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def open_site(path: Path) -> "LoadedSite":

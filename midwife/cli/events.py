@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from midwife.cli.common import fail, site_option
+from midwife.cli.common import fail, printable, site_option
 from midwife.cli.observed import connect
 
 __all__ = ["command", "line"]
@@ -27,10 +27,10 @@ def command(host: str | None, follow: bool, last: int, output: str, site: Path) 
     db = connect(site)
     if host and not db.execute("SELECT 1 FROM hosts WHERE id = ?", (host,)).fetchone():
         fail(f"no such host: {host}; midwife status shows all of them")
-    seen = 0
     try:
+        seen = db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
         for row in _read(db, host, 0, last):
-            seen = row["id"]
+            seen = max(seen, row["id"])
             _show(row, output, host)
         while follow:
             time.sleep(_POLL)
@@ -39,6 +39,8 @@ def command(host: str | None, follow: bool, last: int, output: str, site: Path) 
                 _show(row, output, host)
     except KeyboardInterrupt:
         return
+    except sqlite3.Error as error:
+        fail(f"the events cannot be read: {error}")
     finally:
         db.close()
 
@@ -59,4 +61,4 @@ def line(at: float, host: str, kind: str, text: str) -> str:
     """``11:02:09.412  esx-01  booted        all 137 files served``, in local time."""
     moment = datetime.fromtimestamp(at).astimezone()
     who = f"{host or '-':<17}  " if host is not None and host != "" else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}  {who}{kind:<13} {text}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}  {who}{kind:<13} {printable(text)}"

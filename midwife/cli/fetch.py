@@ -37,9 +37,7 @@ _CHUNK = 256 * 1024
 @click.option("--timeout", type=click.IntRange(1), default=10, show_default=True, help="Seconds.")
 def command(url: str, output: Path | None, blksize: int, agent: str, timeout: int) -> None:
     """Fetch URL (tftp:// or http://) as a booting host would; say how many bytes, how fast, and the SHA-256."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("tftp", "http") or not parts.hostname:
-        fail(f"{url!r} is no tftp:// or http:// URL")
+    parts = _parts(url)
     got = io.BytesIO()
     began = time.monotonic()
     try:
@@ -47,7 +45,7 @@ def command(url: str, output: Path | None, blksize: int, agent: str, timeout: in
             _tftp(parts, got, blksize, timeout)
         else:
             _http(url, got, agent, timeout)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         fail(f"{url}: {_reason(error)}")
     seconds = time.monotonic() - began
     body = got.getvalue()
@@ -55,6 +53,17 @@ def command(url: str, output: Path | None, blksize: int, agent: str, timeout: in
     rate = len(body) / seconds / 1e6 if seconds else 0.0
     digest = hashlib.sha256(body).hexdigest()
     click.echo(f"{len(body)} bytes in {seconds:.2f} s ({rate:.1f} MB/s), sha256 {digest}", err=True)
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("tftp", "http") and parts.hostname and parts.port != 0
+    except ValueError as error:  # brackets or a port that are none
+        fail(f"{url!r} is no URL: {error}")
+    if not good:
+        fail(f"{url!r} is no tftp:// or http:// URL")
+    return parts
 
 
 def _tftp(parts: urllib.parse.SplitResult, got: BinaryIO, blksize: int, timeout: int) -> None:
@@ -71,7 +80,9 @@ def _tftp(parts: urllib.parse.SplitResult, got: BinaryIO, blksize: int, timeout:
 
 def _http(url: str, got: BinaryIO, agent: str, timeout: int) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": agent})  # noqa: S310 - http only, see above
-    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+    # A host knows nothing of this shell's http_proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=timeout) as answer:
         while chunk := answer.read(_CHUNK):
             got.write(chunk)
 

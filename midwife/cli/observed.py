@@ -18,6 +18,18 @@ from midwife.cli.common import fail
 __all__ = ["HostStatus", "connect", "data_dir", "read_hosts", "service_pid"]
 
 
+_QUERY = """
+SELECT h.id, h.known, h.state, h.since, h.image, h.note, h.attempt,
+       a.started, a.ended, a.deadline, a.files, a.sent, a.error,
+       r.step, json_array_length(r.plan, '$.steps') AS steps, r.label,
+       r.started AS run_started, r.ended AS run_ended
+FROM hosts h
+LEFT JOIN attempts a ON a.id = h.attempt
+LEFT JOIN runs r ON r.attempt = h.attempt
+ORDER BY h.known DESC, h.id
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class HostStatus:
     """One host, as ``midwife status`` shows it. Times are seconds since the epoch."""
@@ -68,10 +80,12 @@ def connect(site: Path) -> sqlite3.Connection:
     if not path.exists():
         fail(f"nothing was observed yet ({path} is not there): start the service with midwife serve {site}")
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
-        db.execute("SELECT 1 FROM hosts LIMIT 1")
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        db.execute(f"{_QUERY} LIMIT 1")
     except sqlite3.Error as error:
-        fail(f"{path}: {error}")
+        fail(
+            f"{path}: {error}. Start the service: it mends an old file, and says what is wrong with any other"
+        )
     db.row_factory = sqlite3.Row
     return db
 
@@ -90,18 +104,6 @@ def service_pid(site: Path) -> int | None:
     finally:
         os.close(fd)
     return None
-
-
-_QUERY = """
-SELECT h.id, h.known, h.state, h.since, h.image, h.note, h.attempt,
-       a.started, a.ended, a.deadline, a.files, a.sent, a.error,
-       r.step, json_array_length(r.plan, '$.steps') AS steps, r.label,
-       r.started AS run_started, r.ended AS run_ended
-FROM hosts h
-LEFT JOIN attempts a ON a.id = h.attempt
-LEFT JOIN runs r ON r.attempt = h.attempt
-ORDER BY h.known DESC, h.id
-"""
 
 
 def read_hosts(db: sqlite3.Connection, wanted: tuple[str, ...] = ()) -> Iterator[HostStatus]:

@@ -20,5 +20,12 @@ def command(site: Path) -> None:
     pid = service_pid(site)
     if pid is None:
         fail(f"no midwife serve is running for {site}")
-    os.kill(pid, signal.SIGHUP)
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except ProcessLookupError:
+        fail(f"midwife serve (process {pid}) for {site} has just ended")
+    except PermissionError:
+        fail(
+            f"midwife serve (process {pid}) runs as another user; run midwife reload as that user or as root"
+        )
     click.echo("told the service to read its site again; midwife events shows the outcome")

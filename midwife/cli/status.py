@@ -1,6 +1,7 @@
 """``midwife status``: every host, where it is, and what comes next."""
 
 import json
+import sqlite3
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from midwife.cli import statustable
 from midwife.cli.common import fail, site_option
 from midwife.cli.observed import HostStatus, connect, read_hosts, service_pid
-from midwife.core.lifecycle import State
+from midwife.core.lifecycle import UNDER_WAY, State
 
 __all__ = ["command", "exit_code"]
 
@@ -48,13 +49,15 @@ def exit_code(hosts: list[HostStatus]) -> int:
     states = {host.state for host in hosts}
     if states & {State.FAILED, State.DISCOVERED}:
         return _FAILED
-    return _UNDER_WAY if states - {State.READY, State.LOCAL, State.ARMED} else 0
+    return _UNDER_WAY if states & UNDER_WAY else 0
 
 
 def _read(site: Path, wanted: tuple[str, ...]) -> list[HostStatus]:
     db = connect(site)
     try:
         found = list(read_hosts(db, wanted))
+    except sqlite3.Error as error:
+        fail(f"the state cannot be read: {error}")
     finally:
         db.close()
     if missing := sorted(set(wanted) - {host.host for host in found}):

@@ -4,14 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from midwife.cli.common import printable
 from midwife.cli.observed import HostStatus
-from midwife.core.lifecycle import EXPECTED, State
+from midwife.core.lifecycle import EXPECTED, UNDER_WAY, State
 
 __all__ = ["age", "colour", "lines", "next_event", "progress", "rows", "summary"]
 
 HEADINGS = ("HOST", "STATE", "PROGRESS", "AGE", "IMAGE", "NEXT")
 
-_UNDER_WAY = frozenset({State.LOADING, State.BOOTED, State.CALLED_BACK, State.CUSTOMIZING})
 _COLOURS = {
     State.READY: "green",
     State.FAILED: "red",
@@ -43,11 +43,11 @@ def progress(host: HostStatus) -> str:
             bar = "#" * filled + "-" * (_BAR - filled)
             return f"{bar} {host.files_done:>3}/{host.files} {share:>4.0%}"
         case State.CUSTOMIZING if host.steps:
-            return f"{min((host.step or 0) + 1, host.steps)}/{host.steps} {host.label}"
+            return f"{min((host.step or 0) + 1, host.steps)}/{host.steps} {printable(host.label)}"
         case State.READY if host.steps and host.run_seconds is not None:
             return f"{host.steps} step{'s' if host.steps != 1 else ''} in {age(host.run_seconds)}"
         case State.FAILED if host.step is not None and host.steps:
-            return f"{host.step}/{host.steps} {host.label}"
+            return f"{host.step}/{host.steps} {printable(host.label)}"
         case State.FAILED if host.files:
             return f"{host.files_done}/{host.files} files"
     return "-"
@@ -56,7 +56,7 @@ def progress(host: HostStatus) -> str:
 def next_event(host: HostStatus, now: float) -> str:
     """The event that is expected next and by when; for a failed host, what happened."""
     if host.state == State.FAILED:
-        return f"{host.error or host.note}: midwife events {host.host}"
+        return f"{printable(host.error or host.note)}: midwife events {host.host}"
     if host.state == State.DISCOVERED:
         return f"nothing to boot: midwife explain {host.host}"
     expected = EXPECTED.get(State(host.state))
@@ -102,8 +102,7 @@ def summary(hosts: Sequence[HostStatus]) -> str:
     """``5 hosts: 1 ready, 2 under way, 1 failed, 1 unknown``."""
     names = {State.DISCOVERED: "unknown", State.LOCAL: "local", State.ARMED: "armed"}
     counted = Counter(
-        "under way" if host.state in _UNDER_WAY else names.get(State(host.state), host.state)
-        for host in hosts
+        "under way" if host.state in UNDER_WAY else names.get(State(host.state), host.state) for host in hosts
     )
     order = ("ready", "under way", "failed", "armed", "local", "unknown")
     told = ", ".join(f"{counted[name]} {name}" for name in order if counted[name])

@@ -14,7 +14,7 @@ from uuid import UUID
 from midwife.core.facts import Facts, Firmware
 from midwife.wire.dhcp import BOOTREPLY, BOOTREQUEST, DhcpPacket
 from midwife.wire.dhcpoptions import MessageType, Option, PxeOption, suboptions_of
-from midwife.wire.identity import parse_uuid, swap_uuid
+from midwife.wire.identity import clean_hostname, parse_uuid, swap_uuid
 
 __all__ = [
     "BOOT_SERVER_PORT",
@@ -55,8 +55,6 @@ _ARCHITECTURE_NAMES = {
 _USE_BOOT_FILE = bytes((PxeOption.DISCOVERY_CONTROL, 1, 8, PxeOption.END))
 """Discovery control, bit 3: take the boot file of this offer, look for no boot server (PXE 2.1 table 2-1).
 Without it EDK2 asks once more, on port 4011 (measured; edk2 issue 8149 tells of firmware that never does)."""
-
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ def facts_of(packet: DhcpPacket) -> Facts:
     return Facts(
         macs=(packet.mac,) if packet.mac else (),
         uuid=parse_uuid(packet.guid) if packet.guid else "",
-        hostname=packet.host_name if _HOST_NAME.fullmatch(packet.host_name) else "",
+        hostname=clean_hostname(packet.host_name),
         ipv4=_own_address(packet),
         firmware=_firmware(packet),
         relay=packet.giaddr if packet.relayed else "",

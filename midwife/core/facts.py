@@ -10,6 +10,8 @@ from typing import Any
 
 __all__ = ["Facts", "Firmware"]
 
+_MOST_MACS = 32  # a caller may claim new ones with every packet; no machine has so many
+
 
 class Firmware(StrEnum):
     """Who asks, told apart by DHCP options 60, 77 and 93 (RFC 4578, RFC 5970) or by the name it asks for."""
@@ -54,12 +56,12 @@ class Facts:
         return self.macs[0] if self.macs else ""
 
     def merged(self, newer: "Facts") -> "Facts":
-        """These facts with everything that ``newer`` knows laid over them; MAC addresses add up."""
+        """These facts with everything that ``newer`` knows laid over them; MAC addresses add up, to 32."""
         changes: dict[str, Any] = {
             f.name: getattr(newer, f.name) for f in fields(newer) if getattr(newer, f.name)
         }
         if newer.macs:
-            changes["macs"] = tuple(dict.fromkeys(newer.macs + self.macs))
+            changes["macs"] = tuple(dict.fromkeys(newer.macs + self.macs))[:_MOST_MACS]
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -68,13 +70,14 @@ class Facts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Facts":
-        """The inverse of ``to_json``; keys that a newer version wrote are left out."""
+        """The inverse of ``to_json``; keys and kinds of firmware that a newer version wrote are left out."""
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
         }
         if "firmware" in values:
-            values["firmware"] = Firmware(values["firmware"])
+            told = values["firmware"]
+            values["firmware"] = Firmware(told) if told in list(Firmware) else Firmware.UNKNOWN
         return cls(**values)
 
     def attributes(self) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,18 @@ from these tables. A trigger that a state does not list is refused with a reason
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["EXPECTED", "STUCK", "TABLE", "Refusal", "State", "Trigger", "follow", "mermaid"]
+__all__ = [
+    "EXPECTED",
+    "OVER",
+    "STUCK",
+    "TABLE",
+    "UNDER_WAY",
+    "Refusal",
+    "State",
+    "Trigger",
+    "follow",
+    "mermaid",
+]
 
 
 class State(StrEnum):
@@ -101,12 +112,15 @@ TABLE: dict[State, dict[Trigger, State]] = {
         _T.DEADLINE: _S.FAILED,
     },
     _S.READY: {_T.CALL: _S.READY},
-    _S.FAILED: {
-        _T.CALL: _S.CALLED_BACK,  # it came after all
-        _T.PUSH: _S.CUSTOMIZING,
-    },
+    _S.FAILED: {_T.CALL: _S.CALLED_BACK},  # it came after all
     _S.LOCAL: {_T.LOCAL: _S.LOCAL, _T.CALL: _S.LOCAL},
 }
+
+UNDER_WAY = frozenset({_S.LOADING, _S.BOOTED, _S.CALLED_BACK, _S.CUSTOMIZING})
+"""A boot attempt that has begun and not ended; only these may get stuck."""
+
+OVER = frozenset({_S.READY, _S.FAILED, _S.LOCAL})
+"""Where a trip ends. The host's next boot is a new attempt, which starts from ``discovered`` or ``armed``."""
 
 EXPECTED: dict[State, str] = {
     _S.DISCOVERED: "a rule or a host file for it",
@@ -147,10 +161,13 @@ def follow(state: State, trigger: Trigger) -> State | Refusal:
 def mermaid() -> str:
     """The table as a state diagram in Mermaid's notation, for the documentation."""
     lines = ["stateDiagram-v2"]
+    lines += [f'    state "{state}" as {_node(state)}' for state in TABLE if _node(state) != state]
+    lines += [f"    [*] --> {_node(state)}" for state in (_S.DISCOVERED, _S.ARMED)]
     for state, moves in TABLE.items():
         for trigger, target in moves.items():
             if target is not state:
                 lines.append(f"    {_node(state)} --> {_node(target)}: {trigger}")
+    lines += [f"    {_node(state)} --> [*]" for state in TABLE if state in OVER]
     return "\n".join(lines)
 
 

@@ -31,5 +31,7 @@ def attempt_of(token: str) -> str:
 
 
 def verify(secret: bytes, token: str, attempt: str, address: str) -> bool:
-    """Whether ``mint`` made this token for this attempt and address; in constant time."""
+    """Whether ``mint`` made this token for this attempt and address; in constant time. Total: any text."""
+    if not _FORM.fullmatch(token):  # also keeps out what cannot be encoded
+        return False
     return hmac.compare_digest(mint(secret, attempt, address).encode(), token.encode())

@@ -1,7 +1,8 @@
 """Boot attempts as they happen: joins what the protocols saw, the lifecycle table and the store.
 
 Runs on the control process' event loop only (no locks). An attempt that is under way is kept in memory and
-written at every change of state; progress in between is written at most twice a second, by ``flush``.
+written at every change of state; progress in between is written at most twice a second, by ``tick``. Whatever
+comes in is a packet that anybody may have sent: nothing here may grow with their number.
 """
 
 import secrets
@@ -15,31 +16,16 @@ import structlog
 from midwife.core import token as tokens
 from midwife.core.decide import Action, Answer
 from midwife.core.facts import Facts
-from midwife.core.lifecycle import STUCK, Refusal, State, Trigger, follow
+from midwife.core.lifecycle import OVER, STUCK, UNDER_WAY, Refusal, State, Trigger, follow
 from midwife.images.library import BootImage
+from midwife.serve.hostrows import HostRows, TooManyStrangersError
+from midwife.serve.timeline import Timeline
+from midwife.serve.trip import Trip
 from midwife.site.model import Deadlines
 from midwife.store.records import Attempt, HostRow
 from midwife.store.store import Store
 
-__all__ = ["Attempts", "Grant", "TooManyStrangersError"]
-
-_OVER = frozenset({State.READY, State.FAILED, State.LOCAL})
-_QUIET = 60.0
-"""Seconds without a sign of life after which another address may take an attempt over that loaded nothing yet."""
-
-
-_MAX_STRANGERS = 10_000
-"""Machines that no host file names; a boot network is hostile, and MAC addresses cost nothing to make up."""
-
-
-class TooManyStrangersError(Exception):
-    """A machine nobody knows asked, and no more of them are written down."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} is not recorded: {_MAX_STRANGERS} unknown machines are already; "
-            "somebody may be making up MAC addresses"
-        )
+__all__ = ["Attempts", "Grant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +33,9 @@ class Grant:
     """The right to boot once: what goes into the rendered configuration."""
 
     attempt: str
-    token: str
+    token: str = field(repr=False)
     flagged: bool = False
     """Another address fetched this configuration first; this token is worth nothing."""
-
-
-@dataclass(slots=True)
-class _Live:
-    """An attempt under way, with what need not survive a restart."""
-
-    attempt: Attempt
-    touched: float
-    dirty: bool = False
-    rebooting: bool = False
-    """A reboot step is running: the next boot belongs to this attempt."""
-    loaders: set[str] = field(default_factory=set)
 
 
 class Attempts:
@@ -73,36 +47,38 @@ class Attempts:
         self._store = store
         self._secret = secret
         self._clock = clock
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Trip] = {}
         self._by_attempt: dict[str, str] = {}
         self.deadlines = deadlines
-        self.on_reset: Callable[[str], None] = lambda _attempt: None
-        """Told the id of an attempt that ended because its host started over."""
-        self._strangers = sum(not row.known for row in store.hosts())
+        self.on_over: Callable[[str, str], None] = lambda _attempt, _why: None
+        """Told the id of an attempt whose run is to end, and why: its host started over, or it is late."""
+        self._rows = HostRows(store, clock)
+        self._timeline = Timeline(store, clock)
         self._log = structlog.get_logger().bind(part="boot")
 
     # what protocols tell
 
     def seen(self, answer: Answer, facts: Facts, kind: str, text: str, data: Mapping[str, Any]) -> None:
-        """A machine asked for something; the timeline gets a line, an unknown machine gets a row."""
-        row = self._host(answer, facts)
-        if answer.action is Action.WAIT and not self._under_way(row.id):
-            self._move_host(row, Trigger.SEEN)
-        self.event(row.id, kind, text, data)
+        """A machine asked for something: a line in the timeline, and a row for a stranger if there is room."""
+        trigger = {Action.WAIT: Trigger.SEEN, Action.BOOT: Trigger.ARM}.get(answer.action)
+        self._note(answer, facts, trigger, kind, text, data)
 
     def local(self, answer: Answer, facts: Facts, path: str) -> None:
         """The machine was told to boot from its own disk."""
-        row = self._host(answer, facts)
-        if not self._under_way(row.id):
-            self._live.pop(row.id, None)
-            self._store.save_host(replace(row, state=State.LOCAL, since=self._clock(), attempt="", image=""))
-        self.event(row.id, "local", f"told to boot from its own disk ({path})")
+        self._note(answer, facts, Trigger.LOCAL, "local", f"told to boot from its own disk ({path})", {})
 
-    def begin(self, answer: Answer, facts: Facts, image: BootImage, via: str) -> str:
-        """The first packet of a trip, or a later one of the same trip; gives the attempt's id."""
-        row = self._host(answer, facts)
+    def begin(self, answer: Answer, facts: Facts, image: BootImage, address: str, via: str) -> str:
+        """The first packet of a trip, or a later one of the same trip; gives the attempt's id.
+
+        No token goes with it, so any address may ask; but only the attempt's own address may start it over.
+        Raises TooManyStrangersError.
+        """
+        row = self._rows.meet(answer, facts)
         live = self._current(row)
-        if live is None or self._is_new_trip(live):
+        if live and live.starts_over() and live.is_foreign_to(address, self._clock()):
+            self._flag(live, address, via)
+            return live.attempt.id
+        if live is None or live.starts_over():
             live = self._start(row, answer, image, via)
         live.touched = self._clock()
         return live.attempt.id
@@ -111,24 +87,27 @@ class Attempts:
         """The configuration with the token is fetched from this address.
 
         The first address that fetches it owns the attempt. Another one, while the attempt is under way, gets
-        a token that will not be accepted, and the timeline says so.
+        a token that will not be accepted, and the timeline says so. Raises TooManyStrangersError.
         """
-        row = self._host(answer, facts)
+        row = self._rows.meet(answer, facts)
         live = self._current(row)
-        if live and live.attempt.address and live.attempt.address != address and self._is_guarded(live):
-            owner = live.attempt
-            text = (
-                f"{via} fetched from {address} while {owner.address} is booting: its token is worth nothing"
-            )
-            self.event(row.id, "flagged", text, {"address": address})
-            return Grant(owner.id, tokens.mint(self._secret, owner.id, address), flagged=True)
-        if live is None or self._is_new_trip(live) or (live.attempt.address not in ("", address)):
+        if live and live.is_foreign_to(address, self._clock()):
+            self._flag(live, address, via)
+            owner = live.attempt.id
+            return Grant(owner, tokens.mint(self._secret, owner, address), flagged=True)
+        if live is None or live.starts_over() or (live.attempt.address not in ("", address)):
             live = self._start(row, answer, image, via)
         live.touched = self._clock()
-        if live.attempt.address != address:
-            live.attempt = replace(live.attempt, address=address, files=_sizes(image))
-            self._save(live)
-        self.event(row.id, "config", f"{via} rendered for {address}", {"image": image.name})
+        if live.attempt.state is State.LOADING:
+            current = replace(
+                live.attempt, address=address, answer=_described(answer, image), files=_sizes(image)
+            )
+            if current != live.attempt:
+                live.attempt = current
+                self._save(live)
+        again = ", once more for its reboot step" if live.rebooting else ""
+        text = f"{via} rendered for {address}{again}"
+        self.event(row.id, "config", text, {"image": image.name})
         return Grant(live.attempt.id, tokens.mint(self._secret, live.attempt.id, address))
 
     def served(self, attempt: str, name: str, sent: int, *, complete: bool, proto: str, client: str) -> None:
@@ -146,8 +125,9 @@ class Attempts:
         before = live.attempt.sent.get(name, 0)
         if not live.attempt.sent:
             self.event(live.attempt.host, "loading", f"first file {name}, over {proto} to {client}")
-        if sent > before:
+        if sent > before or name not in live.attempt.sent:
             live.attempt = replace(live.attempt, sent={**live.attempt.sent, name: min(sent, known)})
+            live.moved = self._clock()
             live.dirty = True
         if complete and live.attempt.loaded and live.attempt.state is State.LOADING:
             total = sum(live.attempt.files.values())
@@ -158,12 +138,22 @@ class Attempts:
     # what happens later
 
     def move(
-        self, host: str, trigger: Trigger, kind: str, text: str, data: Mapping[str, Any] | None = None
+        self,
+        host: str,
+        trigger: Trigger,
+        kind: str,
+        text: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        attempt: str = "",
     ) -> bool:
-        """Follow the lifecycle table and write the timeline; False if the state does not take the trigger."""
+        """Follow the lifecycle table and write the timeline; False if the state does not take the trigger.
+
+        ``attempt``: only if that is still the host's present one (a run that ends late must not move the next).
+        """
         row = self._store.host(host)
-        live = self._live.get(host) or (self._current(row) if row else None)
-        if row is None or live is None:
+        live = self._current(row) if row else None
+        if live is None or (attempt and live.attempt.id != attempt):
             return False
         target = follow(live.attempt.state, trigger)
         if isinstance(target, Refusal):
@@ -177,32 +167,47 @@ class Attempts:
                 state=target,
                 since=now,
                 deadline=self._deadline(target, now),
-                ended=now if target in _OVER else None,
+                ended=now if target in OVER else None,
                 error=text if failed else "",
             )
+            live.touched = now
             self._save(live)
-        self.event(host, kind, text, data)
+        self._timeline.tell(host, live.attempt.id, kind, text, data)
         return True
 
-    def callback(self, host: str, pinned: tuple[str, ...], facts: Facts, text: str) -> bool:
-        """An authenticated call: remember its keys and facts, move on. False if it changes nothing."""
+    def callback(self, host: str, pinned: tuple[str, ...], facts: Facts, text: str, client: str) -> bool:
+        """An accepted call: remember its keys and facts, move on. False if it starts nothing.
+
+        The keys are those of the first call; whoever got hold of the token later cannot change them.
+        """
         row = self._store.host(host)
         live = self._current(row) if row else None
         if row is None or live is None:
             return False
-        self._store.save_host(replace(row, facts=row.facts.merged(facts)))
-        first = live.attempt.state in (State.LOADING, State.BOOTED, State.FAILED)
-        if pinned:
-            live.attempt = replace(live.attempt, pinned=pinned)
+        self._rows.learn(row, facts)
+        state = live.attempt.state
+        first = state in (State.LOADING, State.BOOTED) or (
+            # It came after all. A customization that failed is not begun again by a host that repeats itself.
+            state is State.FAILED and self._store.run(live.attempt.id) is None
+        )
+        changes: dict[str, Any] = {}
+        if first:
+            changes["answer"] = {**live.attempt.answer, "caller": client}
+        if pinned and (first or live.rebooting or not live.attempt.pinned):
+            changes["pinned"] = pinned
+        elif pinned and set(pinned) != set(live.attempt.pinned):
+            self.event(host, "callback-keys", f"{client} now names other SSH host keys: they are not taken")
+        if changes:
+            live.attempt = replace(live.attempt, **changes)
             self._save(live)
         if not first:
             self.event(host, "callback-again", text)
             return False
         return self.move(host, Trigger.CALL, "callback", text)
 
-    def rebooting(self, host: str, on: bool) -> None:
+    def rebooting(self, attempt: str, on: bool) -> None:
         """A reboot step runs (or ended): the host's next boot is part of this attempt."""
-        if live := self._live.get(host):
+        if live := self._find(attempt):
             live.rebooting = on
 
     def current(self, host: str) -> Attempt | None:
@@ -217,12 +222,22 @@ class Attempts:
         return row.facts if row else Facts()
 
     def rename(self, old: str, new: str) -> None:
-        """A stranger got a name in the site."""
+        """A stranger got a name in the site, or lost it. A boot of its own goes before one of the stranger's."""
         self._store.rename_host(old, new)
-        if live := self._live.pop(old, None):
+        live = self._live.pop(old, None)
+        row = self._store.host(new)
+        if live is None or row is None:
+            return
+        if row.attempt == live.attempt.id:
             live.attempt = replace(live.attempt, host=new)
             self._live[new] = live
             self._by_attempt[live.attempt.id] = new
+        else:
+            self._by_attempt.pop(live.attempt.id, None)
+
+    def recount(self) -> None:
+        """The site's hosts changed: count again the machines that it does not name."""
+        self._rows.recount()
 
     def find(self, attempt: str) -> Attempt | None:
         """An attempt by its id, whether it is the host's present one or not."""
@@ -230,16 +245,16 @@ class Attempts:
         return live.attempt if live else self._store.attempt(attempt)
 
     def of_address(self, address: str) -> Attempt | None:
-        """The attempt under way that fetched its configuration from this address, the latest if several."""
-        found = [live for live in self._live.values() if live.attempt.address == address]
-        return max(found, key=lambda live: live.touched).attempt if found else None
+        """The attempt that fetched its configuration from this address; if several did, one that is under way,
+        and of these the latest. What was over long ago does not count: the address may be another host's."""
+        found = [live for live in self._live.values() if address and live.attempt.address == address]
+        latest = max(found, key=lambda live: (live.attempt.state in UNDER_WAY, live.touched), default=None)
+        return latest.attempt if latest else None
 
     def event(self, host: str, kind: str, text: str, data: Mapping[str, Any] | None = None) -> None:
-        """One line of the timeline, and of the log."""
+        """One line of the timeline, and of the log, unless it was said just now."""
         live = self._live.get(host)
-        attempt = live.attempt.id if live else ""
-        self._store.add_event(kind, text, host=host, attempt=attempt, data=data, at=self._clock())
-        self._log.info(kind, host=host, attempt=attempt, text=text)
+        self._timeline.mention(host, live.attempt.id if live else "", kind, text, data)
 
     def tick(self) -> None:
         """Write progress down and declare stuck what is past its deadline. Called twice a second."""
@@ -248,102 +263,90 @@ class Attempts:
             if live.dirty:
                 self._store.save_attempt(live.attempt)
                 live.dirty = False
-            deadline = live.attempt.deadline
-            moving = live.attempt.state is State.LOADING and now - live.touched < _QUIET
-            if deadline and now > deadline and not moving:
-                text = STUCK.get(live.attempt.state, "took too long")
-                if live.attempt.state is State.LOADING and live.attempt.sent:
-                    text = f"{live.attempt.complete} of {len(live.attempt.files)} files, then it {text}"
-                self.move(host, Trigger.DEADLINE, "stuck", text)
+            attempt = live.attempt
+            if live.is_history(now):
+                self._forget(host)
+            elif live.is_late(now):
+                text = STUCK.get(attempt.state, "took too long")
+                if attempt.state is State.LOADING and attempt.sent:
+                    text = f"{attempt.complete} of {len(attempt.files)} files, then it {text}"
+                if self.move(host, Trigger.DEADLINE, "stuck", text):
+                    self.on_over(attempt.id, text)
 
     def recover(self) -> None:
         """After a restart: attempts that were under way are under way again."""
         for row in self._store.hosts():
-            if row.attempt:
+            if row.state in UNDER_WAY:
                 self._current(row)
 
     # inner workings
 
-    def _host(self, answer: Answer, facts: Facts) -> HostRow:
-        """The host's row with these facts merged in; made if it is new."""
-        row = self._store.host(answer.name)
-        if row is None:
-            if answer.host is None:
-                self._strangers += 1
-                if self._strangers > _MAX_STRANGERS:
-                    raise TooManyStrangersError(answer.name)
-            state = State.ARMED if answer.action is Action.BOOT else State.DISCOVERED
-            row = HostRow(
-                answer.name, answer.host is not None, facts, state, self._clock(), "", answer.image, ""
-            )
-        else:
-            row = replace(row, facts=row.facts.merged(facts), known=answer.host is not None)
-        self._store.save_host(row)
-        return row
+    def _note(
+        self,
+        answer: Answer,
+        facts: Facts,
+        trigger: Trigger | None,
+        kind: str,
+        text: str,
+        data: Mapping[str, Any],
+    ) -> None:
+        try:
+            row = self._rows.meet(answer, facts)
+        except TooManyStrangersError:
+            return
+        if trigger and row.state not in UNDER_WAY and self._rows.move(row, trigger, answer):
+            self._forget(row.id)
+        self.event(row.id, kind, text, data)
 
-    def _current(self, row: HostRow) -> _Live | None:
+    def _current(self, row: HostRow) -> Trip | None:
         live = self._live.get(row.id)
         if live is None and row.attempt and (stored := self._store.attempt(row.attempt)):
-            live = self._live[row.id] = _Live(stored, self._clock())
+            live = self._live[row.id] = Trip(stored, self._clock(), self._clock())
             self._by_attempt[stored.id] = row.id
         return live
 
-    def _find(self, attempt: str) -> _Live | None:
+    def _find(self, attempt: str) -> Trip | None:
         live = self._live.get(self._by_attempt.get(attempt, ""))
         return live if live and live.attempt.id == attempt else None
 
-    def _under_way(self, host: str) -> bool:
-        live = self._live.get(host)
-        return live is not None and live.attempt.state not in _OVER
+    def _forget(self, host: str) -> None:
+        if live := self._live.pop(host, None):
+            self._by_attempt.pop(live.attempt.id, None)
 
-    def _is_guarded(self, live: _Live) -> bool:
-        """Whether the attempt is far enough, or fresh enough, that no other address may take it over."""
-        if live.attempt.state in _OVER:
-            return False
-        return bool(live.attempt.sent) or self._clock() - live.touched < _QUIET
+    def _flag(self, live: Trip, address: str, via: str) -> None:
+        owner = live.attempt
+        text = f"{via} fetched from {address} while {owner.address} is booting: its token is worth nothing"
+        self.event(owner.host, "flagged", text, {"address": address})
 
-    def _is_new_trip(self, live: _Live) -> bool:
-        """Whether a request for a configuration means that the machine started over.
-
-        mboot fetches boot.cfg twice and loaders chain to each other, all before the first file of the image;
-        whoever asks for a configuration after that was reset.
-        """
-        if live.attempt.state is State.CUSTOMIZING and live.rebooting:
-            return False
-        return live.attempt.state is not State.LOADING or bool(live.attempt.sent)
-
-    def _start(self, row: HostRow, answer: Answer, image: BootImage, via: str) -> _Live:
+    def _start(self, row: HostRow, answer: Answer, image: BootImage, via: str) -> Trip:
         old = self._live.get(row.id)
         now = self._clock()
+        if old:
+            self._forget(row.id)
+            if old.attempt.state not in OVER:
+                why = "the host started over"
+                text = f"started over while {old.attempt.state}"
+                self._timeline.mention(row.id, old.attempt.id, "reset", text)
+                self._store.save_attempt(replace(old.attempt, state=State.FAILED, ended=now, error=why))
+                self.on_over(old.attempt.id, why)
+        state = State.LOADING
         attempt = Attempt(
             secrets.token_hex(4),
             row.id,
-            State.LOADING,
+            state,
             now,
             now,
-            deadline=self._deadline(State.LOADING, now),
-            answer={
-                "image": image.name,
-                "mode": answer.mode,
-                "configuration": answer.configuration,
-                "reasons": list(answer.reasons),
-            },
+            deadline=self._deadline(state, now),
+            answer=_described(answer, image),
             files=_sizes(image),
         )
-        if old:
-            self._by_attempt.pop(old.attempt.id, None)
-            if old.attempt.state not in _OVER:
-                self.event(row.id, "reset", f"started over while {old.attempt.state}")
-                ended = replace(old.attempt, state=State.FAILED, ended=now, error="the host started over")
-                self._store.save_attempt(ended)
-                self.on_reset(old.attempt.id)
-        live = self._live[row.id] = _Live(attempt, now)
+        live = self._live[row.id] = Trip(attempt, now, now)
         self._by_attempt[attempt.id] = row.id
         self._save(live)
         self.event(row.id, "boot", f"boot attempt {attempt.id} of {image.name}, first seen by {via}")
         return live
 
-    def _save(self, live: _Live) -> None:
+    def _save(self, live: Trip) -> None:
         row = self._store.host(live.attempt.host)
         if row:
             row = replace(
@@ -356,15 +359,6 @@ class Attempts:
         self._store.save_attempt(live.attempt, row)
         live.dirty = False
 
-    def _move_host(self, row: HostRow, trigger: Trigger) -> None:
-        """A host without an attempt under way."""
-        target = follow(row.state, trigger)
-        if isinstance(target, Refusal):
-            target = State.DISCOVERED
-        if target is not row.state:
-            self._live.pop(row.id, None)
-            self._store.save_host(replace(row, state=target, since=self._clock(), attempt=""))
-
     def _deadline(self, state: State, now: float) -> float | None:
         allowed = {
             State.LOADING: self.deadlines.loading,
@@ -373,6 +367,15 @@ class Attempts:
             State.CUSTOMIZING: self.deadlines.customizing,
         }.get(state)
         return now + allowed if allowed else None
+
+
+def _described(answer: Answer, image: BootImage) -> dict[str, Any]:
+    return {
+        "image": image.name,
+        "mode": answer.mode,
+        "configuration": answer.configuration,
+        "reasons": list(answer.reasons),
+    }
 
 
 def _sizes(image: BootImage) -> dict[str, int]:

@@ -30,7 +30,7 @@ from midwife.wire.callback import (
     parse_reply,
 )
 from midwife.wire.callback_http import MAX_HEAD, HttpError, HttpHead, encode_response, is_http, parse_head
-from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
+from midwife.wire.identity import InvalidIdentity, clean_hostname, clean_serial, parse_mac, parse_uuid
 
 __all__ = ["Call", "CallbackListener", "Limits", "Transport", "facts_of"]
 
@@ -84,7 +84,7 @@ def facts_of(message: CallbackMessage) -> Facts:
     uuid = ""
     with contextlib.suppress(InvalidIdentity):
         uuid = parse_uuid(message.uuid)
-    host, _, domain = message.hostname.partition(".")
+    host, _, domain = clean_hostname(message.hostname).partition(".")
     return Facts(
         macs=tuple(dict.fromkeys(macs)),
         uuid=uuid,

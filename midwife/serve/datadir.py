@@ -2,20 +2,35 @@
 
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DataDirError", "lock_data_dir"]
+__all__ = ["DataDirError", "DataDirLock", "lock_data_dir"]
 
 
 class DataDirError(Exception):
     """The data directory cannot be used; the text says why and what to do."""
 
 
-def lock_data_dir(path: Path) -> int:
+@dataclass(frozen=True, slots=True)
+class DataDirLock:
+    """The right to this data directory, until ``release``."""
+
+    fd: int
+    crashed: bool
+    """The service before us did not end in order: its processes may hold their ports for another moment."""
+
+    def release(self) -> None:
+        """An empty lock file is what says that the service ended in order."""
+        os.ftruncate(self.fd, 0)
+        os.close(self.fd)
+
+
+def lock_data_dir(path: Path) -> DataDirLock:
     """Make the directory (mode 0700), take its lock, write our process id into it.
 
-    The lock is the kernel's (flock on an open file): it is gone with the process, also after kill -9. Returns
-    the file descriptor that holds it. Raises DataDirError.
+    The lock is the kernel's (flock on an open file): it is gone with the process, also after kill -9. Raises
+    DataDirError.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -25,14 +40,32 @@ def lock_data_dir(path: Path) -> int:
             f"{path}: {error.strerror}; set server.data in midwife.yaml, or run as its owner"
         ) from None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        return _take(path, fd)
+    except BaseException:
         os.close(fd)
+        raise
+
+
+def _take(path: Path, fd: int) -> DataDirLock:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
         raise DataDirError(
             f"{path} is in use by another midwife serve (process {holder}); "
             "stop that one, or give this site a server.data of its own"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
+    except OSError as error:
+        raise DataDirError(
+            f"{path} cannot be locked: {error.strerror}; "
+            "set server.data in midwife.yaml to a directory on a local disk"
+        ) from None
+    try:
+        crashed = bool(os.pread(fd, 1, 0))
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise DataDirError(
+            f"{path} cannot be written: {error.strerror}; make room, or set server.data"
+        ) from None
+    return DataDirLock(fd, crashed)

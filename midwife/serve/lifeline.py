@@ -1,11 +1,17 @@
-"""How a child process learns that its supervisor is gone, even by kill -9: its standard input ends."""
+"""What a child process and its supervisor agree on: how the end of either is understood.
+
+A child learns that its supervisor is gone, even by kill -9, because its standard input ends.
+"""
 
 import asyncio
 import os
 import sys
 from collections.abc import Callable
 
-__all__ = ["watch_stdin"]
+__all__ = ["GIVE_UP", "watch_stdin"]
+
+GIVE_UP = 2
+"""Exit code for: starting me again will not help, somebody must mend something first."""
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, gone: Callable[[], object]) -> None:

@@ -126,11 +126,15 @@ def encode(message: Message) -> bytes:
 
 def decode(line: bytes) -> Message:
     """The inverse of ``encode``. Raises ValueError for anything else (both ends are ours: it is a bug)."""
-    data = json.loads(line)
-    cls = _KINDS[data.pop("op")]
-    if cls is Content:
-        data["body"] = base64.b64decode(data["body"])
-    return cls(**data)
+    try:
+        data = json.loads(line)
+        cls = _KINDS[data.pop("op")]
+        if cls is Content:
+            data["body"] = base64.b64decode(data["body"])
+        return cls(**data)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        # Not the line itself: a rendered answer may hold a secret.
+        raise ValueError(f"{len(line)} bytes that are no message ({type(error).__name__})") from None
 
 
 def split_attempt(name: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from midwife.wire.identity import dashed_mac
 __all__ = ["KINDS", "PathAnswer", "Preview"]
 
 ATTEMPT = "preview0"
-TOKEN = f"{ATTEMPT}.the-token-is-made-at-boot"
+TOKEN = f"{ATTEMPT}.your-token-is-made-at-boot"
 """Stands for the token, at its real length."""
 
 KINDS = ("boot.cfg", "pxelinux", "ipxe")

@@ -5,6 +5,7 @@ name in the site's ``templates/`` takes its place. boot.cfg has no template: it 
 because its keys differ from release to release.
 """
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,9 @@ class Renderer:
 
     def __init__(self, site: Site) -> None:
         self.urls = Urls.of(site)
+        self._folders = (site.root / "templates", template_dir() / "boot")
         self._env = SandboxedEnvironment(
-            loader=FileSystemLoader([site.root / "templates", template_dir() / "boot"]),
+            loader=FileSystemLoader(self._folders),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -149,7 +151,12 @@ class Renderer:
 
     def _options(self, answer: Answer, image: BootImage, token: str) -> str:
         """PBHOST first: the VMkernel and people look for it at the beginning."""
-        words = kernel_words(self.urls.pbhost, token)
+        try:
+            words = kernel_words(self.urls.pbhost, token)
+        except BootCommandError as error:
+            raise RenderError(
+                f"{answer.name}: {error}; callback.listen in midwife.yaml gives the port"
+            ) from None
         return " ".join(part for part in (words, image.options, answer.options) if part)
 
     def _check(self, answer: Answer, line: str, *, esxi: bool) -> None:
@@ -161,9 +168,19 @@ class Renderer:
     def _render(self, template: str, values: Mapping[str, Any]) -> bytes:
         try:
             return self._env.get_template(template).render(values).encode()
-        except TemplateError as error:
-            where = getattr(error, "lineno", None)
-            raise RenderError(f"template {template}{f':{where}' if where else ''}: {error}") from None
+        except Exception as error:  # the site's own template may do anything: divide by zero, not be UTF-8
+            raise RenderError(f"template {self._place(template, error)}: {_reason(error)}") from None
+
+    def _place(self, template: str, error: Exception) -> str:
+        """Which file, and which line of it: in the error if it is one of syntax, else where it was raised."""
+        path = next((path for path in self._folders if (path / template).is_file()), Path()) / template
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename in (str(path), template)
+        ]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        return f"{path}:{line}" if line else str(path)
 
     def overridden(self) -> list[Path]:
         """The site's own templates that are in use."""
@@ -172,6 +189,10 @@ class Renderer:
 
     def _origin(self, name: str) -> str | None:
         return self._env.get_template(name).filename
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
 
 
 def _printable(facts: Facts) -> Facts:

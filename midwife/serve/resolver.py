@@ -5,6 +5,7 @@ texts from ``serve.render``, files from the image library; nothing is ever joine
 path, except below the site's ``files/`` directory, and there the result is checked.
 """
 
+import ipaddress
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from midwife.images import loaders
 from midwife.images.bootfiles import LOADERS
 from midwife.images.library import BootImage, ImageFile, Library
 from midwife.images.names import ImageError
-from midwife.serve.attempts import Attempts, TooManyStrangersError
+from midwife.serve.attempts import Attempts
+from midwife.serve.hostrows import TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt
 from midwife.serve.names import BadName, clean, parse_bootcfg, parse_pxelinux
 from midwife.serve.render import Renderer, RenderError
 from midwife.site.model import Site
-from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
+from midwife.wire.identity import InvalidIdentity, clean_hostname, clean_serial, parse_mac, parse_uuid
 
 __all__ = ["Resolver"]
 
@@ -38,12 +40,12 @@ class Resolver:
         self._attempts = attempts
         self._addresses: OrderedDict[str, Facts] = OrderedDict()
         self._routes: tuple[Callable[[Ask, str, str], Outcome | None], ...] = (
+            self._site_file,
             self._pxelinux,
             self._ipxe,
             self._boot_cfg,
             self._image_file,
             self._loader,
-            self._site_file,
         )
 
     def resolve(self, ask: Ask) -> Outcome:
@@ -59,11 +61,13 @@ class Resolver:
             return Refused(ask.id, str(error), 500)
         except TooManyStrangersError as error:
             return Refused(ask.id, str(error), 503)
+        except OSError as error:  # a file went away, or is not ours to read
+            return Refused(ask.id, f"{ask.name[:120]!r}: {error.strerror or error}", 500)
         return Refused(ask.id, f"no file {ask.name[:120]!r}")
 
     def remember(self, address: str, facts: Facts) -> None:
         """Who has this address, learned from DHCP or from a request that named the machine."""
-        if address and facts.macs:
+        if address and (facts.macs or facts.uuid):
             self._addresses[address] = facts
             self._addresses.move_to_end(address)
             while len(self._addresses) > _REMEMBERED:
@@ -96,7 +100,7 @@ class Resolver:
             facts = Facts(macs=(asked.mac,))
         else:
             facts = self._addresses.get(asked.ipv4 or ask.client, Facts())
-            if not facts.macs:
+            if not (facts.macs or facts.uuid):
                 return Refused(
                     ask.id, "nobody known has this address; boot with a configuration by MAC address"
                 )
@@ -133,15 +137,21 @@ class Resolver:
         return Found(ask.id, str(file.path), file.size, cache=True)
 
     def _loader(self, ask: Ask, _attempt: str, name: str) -> Outcome | None:
-        wanted = name.rpartition("/")[2].lower()
+        last = name.rpartition("/")[2]
+        wanted = last.lower()
         if wanted not in LOADERS and wanted not in loaders.DISTRIBUTED:
-            return None
+            return self._own_loader(ask, name, last)
         facts = self._addresses.get(ask.client)
         answer = self.decide(facts) if facts else None
         file = self._find_loader(wanted, answer.image if answer else "")
         if file is None:
             return Refused(ask.id, loaders.missing(wanted))
         return Found(ask.id, str(file.path), file.size)
+
+    def _own_loader(self, ask: Ask, name: str, last: str) -> Outcome | None:
+        """Whatever the site put into ``loaders/``: an older syslinux with its modules, a shim, wimboot."""
+        path = None if name.startswith("files/") else loaders.find(last, self._site.root)
+        return Found(ask.id, str(path), path.stat().st_size) if path else None
 
     def _find_loader(self, name: str, image: str) -> ImageFile | None:
         if file := self._library.loader(name, image or None):
@@ -154,7 +164,10 @@ class Resolver:
             return None
         root = self._site.root / "files"
         path = root / name.removeprefix("files/")
-        real = path.resolve()
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError, ValueError):  # too long, links in a circle, not to be encoded
+            return Refused(ask.id, f"{name[:120]!r} cannot be a file")
         if not real.is_relative_to(root.resolve()):
             return Refused(ask.id, f"{name[:120]!r} leads out of the site's files/", 403)
         try:
@@ -186,7 +199,8 @@ class Resolver:
             return Content(ask.id, self._renderer.wait(kind, answer, facts))
         image = self._library.get(answer.image)
         if not self._carries_token(kind, image):
-            attempt = self._attempts.begin(answer, facts, image, f"{kind} over {ask.proto}")
+            via = f"{kind} over {ask.proto}"
+            attempt = self._attempts.begin(answer, facts, image, ask.client, via)
             return Content(ask.id, self._text(kind, answer, facts, image, attempt, "", ask.proto))
         grant = self._attempts.grant(answer, facts, image, ask.client, f"{kind} over {ask.proto}")
         body = self._text(kind, answer, facts, image, grant.attempt, grant.token, ask.proto)
@@ -218,7 +232,7 @@ def _ipxe_facts(query: dict[str, str]) -> Facts:
     except InvalidIdentity:
         uuid = ""  # some firmware has none, and iPXE sends what it has
     efi = query.get("platform") == "efi"
-    hostname, _, domain = _word(query.get("hostname", "")).partition(".")
+    hostname, _, domain = clean_hostname(query.get("hostname", "")).partition(".")
     return Facts(
         macs=(parse_mac(query.get("mac", "")),),
         uuid=uuid,
@@ -228,9 +242,16 @@ def _ipxe_facts(query: dict[str, str]) -> Facts:
         model=_word(query.get("product", "")),
         hostname=hostname,
         domain=domain,
-        ipv4=_word(query.get("ip", "")),
+        ipv4=_ipv4(query.get("ip", "")),
         firmware=Firmware.IPXE_EFI if efi else Firmware.IPXE_BIOS,
     )
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        return ""
 
 
 def _word(text: str) -> str:

@@ -51,7 +51,7 @@ def open_sockets(site: Site, control_path: Path) -> Sockets:
 
     problems: list[str] = []
     main = site.main
-    sockets = Sockets(control=_control(control_path))
+    sockets = Sockets(control=_control(control_path, problems))
     stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
     sockets.tftp = list(_bind_all("TFTP", main.tftp.listen, datagram, problems))
     sockets.http = list(_bind_all("HTTP", main.http.listen, stream, problems))
@@ -70,22 +70,23 @@ def open_sockets(site: Site, control_path: Path) -> Sockets:
     return sockets
 
 
-def _control(path: Path) -> socket.socket:
+def _control(path: Path, problems: list[str]) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if len(os.fsencode(path)) > _SUN_PATH:
-        raise PortError(
+        problems.append(
             f"{path}: the path of the control socket may have {_SUN_PATH} bytes; "
             "set server.data in midwife.yaml to a shorter one"
         )
-    path.unlink(missing_ok=True)  # a former service's; the data directory's lock says that it is gone
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        return listener
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)  # a former service's; the data directory's lock says that it is gone
         listener.bind(str(path))
+        listener.listen(16)
     except OSError as error:
-        raise PortError(f"{path}: {error.strerror}: choose another server.data in midwife.yaml") from None
+        problems.append(f"{path}: {error.strerror}; choose another server.data in midwife.yaml")
     finally:
         os.umask(before)
-    listener.listen(16)
     return listener
 
 
@@ -94,22 +95,29 @@ def _bind_all(
 ) -> Iterable[socket.socket]:
     for endpoint in endpoints:
         for family, host in _hosts(endpoint):
-            one = socket.socket(family, kind)
             try:
-                if family == socket.AF_INET6:
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                if kind == socket.SOCK_STREAM:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                one.bind((host, endpoint.port))
-                if kind == socket.SOCK_STREAM:
-                    one.listen(1024)
+                yield _bind(family, kind, host, endpoint.port)
             except OSError as error:
-                one.close()
                 if endpoint.host == "*" and error.errno == errno.EAFNOSUPPORT:
                     continue  # "*" means whatever this machine has; one without IPv6 is fine
                 problems.append(_explain(what, endpoint, kind, error))
                 break
-            yield one
+
+
+def _bind(family: socket.AddressFamily, kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    one = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            one.listen(1024)
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 def _hosts(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, str]]:

@@ -17,15 +17,22 @@ from pathlib import Path
 
 import structlog
 
+from midwife.serve.children import ChildProcess
 from midwife.serve.datadir import lock_data_dir
-from midwife.serve.sockets import Sockets, open_sockets
+from midwife.serve.lifeline import GIVE_UP
+from midwife.serve.sockets import PortError, Sockets, open_sockets
 from midwife.site.model import Site
 
 __all__ = ["Supervisor"]
 
 _STEADY = 30.0  # seconds a process must live for its next death to count as the first
 _MAX_PAUSE = 10.0
-_STOP_GRACE = 10.0  # seconds for the control process to end; the data plane finishes its transfers in peace
+_FIRST_TRIES = 3
+"""Deaths of the control process before it ever served, after which the service ends."""
+_TRANSFER_GRACE = 2.0  # seconds; transfers that take longer are finished by a data plane without supervisor
+_CONTROL_GRACE = 8.0
+_PREDECESSOR = 5.0
+"""Seconds that the data plane of a service that was killed may take to let go of the ports."""
 
 
 class Supervisor:
@@ -34,8 +41,13 @@ class Supervisor:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._log = structlog.get_logger().bind(part="supervisor")
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, ChildProcess] = {}
         self._stopping = asyncio.Event()
+        self._served = asyncio.Event()
+        """The control process was ready at least once."""
+        self._mended = asyncio.Event()
+        """Somebody asked for a reload while the control process was pausing between two tries."""
+        self._failed = False
 
     async def run(self, ready: Callable[[Sockets], None]) -> int:
         """Serve until SIGTERM or SIGINT; 0, or 1 if the control process cannot start.
@@ -43,91 +55,133 @@ class Supervisor:
         ``ready`` is called once, when the control process answers. Raises DataDirError and PortError before
         anything is started.
         """
-        data_dir = self._site.data_dir
-        lock = lock_data_dir(data_dir)
-        control_path = data_dir / "control.sock"
-        sockets = open_sockets(self._site, control_path)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ready_read, ready_write = os.pipe()
-        os.set_inheritable(ready_write, True)
+        data_dir = self._site.data_dir
+        lock = lock_data_dir(data_dir)
+        control_path = data_dir / "control.sock"
+        try:
+            sockets = await self._open_sockets(control_path, _PREDECESSOR if lock.crashed else 0.0)
+        except PortError:
+            lock.release()
+            raise
+        ready_read, ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        loop.add_reader(ready_read, self._control_ready, ready_read)
         keepers = [
             asyncio.create_task(self._keep("control", self._control_command(sockets, ready_write))),
             asyncio.create_task(self._keep("tftp", self._tftp_command(sockets, control_path))),
             asyncio.create_task(self._keep("http", self._http_command(sockets, control_path))),
         ]
         try:
-            started = await self._wait_ready(ready_read, keepers[0])
-            if started:
+            if await self._first(self._served, self._stopping) is self._served:
                 ready(sockets)
-                _notify_systemd("READY=1")
                 await self._stopping.wait()
             _notify_systemd("STOPPING=1")
-            return 0 if started else 1
         finally:
             self._stopping.set()
             await self._stop(keepers)
             sockets.close()
             control_path.unlink(missing_ok=True)
-            os.close(lock)
+            lock.release()
+        return 1 if self._failed else 0
+
+    async def _open_sockets(self, control_path: Path, patience: float) -> Sockets:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                return open_sockets(self._site, control_path)
+            except PortError:
+                if time.monotonic() >= end or self._stopping.is_set():
+                    raise
+            await asyncio.sleep(0.1)
 
     async def _keep(self, name: str, command: Sequence[str] | None) -> None:
         """One process, again and again, until the service stops."""
-        pause = 0.0
+        pause, deaths = 0.0, 0
         while command and not self._stopping.is_set():
             started = time.monotonic()
-            child = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, pass_fds=_fds(command)
-            )
-            self._children[name] = child
-            code = await child.wait()
-            self._children.pop(name, None)
+            code = await self._run_once(name, command)
             if self._stopping.is_set():
                 return
-            if name == "control" and code == 2:  # its own word for: this cannot be mended by trying again
+            deaths += 1
+            if (
+                name == "control"
+                and not self._served.is_set()
+                and (code == GIVE_UP or deaths >= _FIRST_TRIES)
+            ):
+                if code != GIVE_UP:
+                    self._log.error("the control process cannot start; the lines above say why", tries=deaths)
+                self._failed = True
                 self._stopping.set()
                 return
-            steady = time.monotonic() - started > _STEADY
-            self._log.error("process died, starting it again", process=name, code=code, pause=pause)
+            hint = None
+            if name == "control" and code == GIVE_UP:
+                # The data plane goes on with what it knows: transfers end, cached files are served.
+                hint = "mend what it says above; midwife reload tries again at once"
+                pause = _MAX_PAUSE
+            elif time.monotonic() - started > _STEADY:
+                pause = 0.0
+            self._log.error(
+                "process died, starting it again", process=name, code=code, pause=pause, hint=hint
+            )
             if pause:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = 0.0 if steady else min(pause * 2 or 0.5, _MAX_PAUSE)
+                self._mended.clear()
+                await self._first(self._stopping, self._mended, within=pause)
+            pause = min(pause * 2 or 0.5, _MAX_PAUSE)
 
-    async def _wait_ready(self, fd: int, control: asyncio.Task[None]) -> bool:
-        """True once the control process wrote a byte; False if it gave up, or the service is stopped."""
-        seen = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(fd, seen.set)
-        tasks = [asyncio.create_task(seen.wait()), asyncio.create_task(self._stopping.wait())]
-        await asyncio.wait([*tasks, control], return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
+    async def _run_once(self, name: str, command: Sequence[str]) -> int | None:
+        """The exit code; None if it could not even be started."""
+        try:
+            child = self._children[name] = ChildProcess(command, _fds(command))
+        except OSError as error:  # no memory, too many processes
+            self._log.error("process cannot be started", process=name, reason=str(error))
+            return None
+        try:
+            return await child.wait()
+        finally:
+            if not self._stopping.is_set():
+                del self._children[name]
+
+    @staticmethod
+    async def _first(*events: asyncio.Event, within: float | None = None) -> asyncio.Event | None:
+        """The event that is set first, None if the time is over."""
+        waiting = [asyncio.create_task(event.wait()) for event in events]
+        await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
             task.cancel()
-        loop.remove_reader(fd)
-        return seen.is_set()
+        return next((event for event in events if event.is_set()), None)
+
+    def _control_ready(self, fd: int) -> None:
+        """The control process serves, or has taken (or refused) a reload."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 64)
+        self._served.set()
+        _notify_systemd("READY=1")
 
     async def _stop(self, keepers: Sequence[asyncio.Task[None]]) -> None:
-        """The data plane finishes its transfers; the control process ends now."""
-        for child in list(self._children.values()):
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        _, late = await asyncio.wait(keepers, timeout=_STOP_GRACE)
-        for name, child in list(self._children.items()):
-            if name == "control":
-                self._log.warning("control process does not end, killing it")
-            else:
+        """The data plane finishes its transfers, by itself if they take long; the control process ends now."""
+        for one in self._children.values():
+            one.signal(signal.SIGTERM)
+        _, late = await asyncio.wait(keepers, timeout=_TRANSFER_GRACE)
+        control, *planes = keepers
+        if control in late:
+            await asyncio.wait([control], timeout=_CONTROL_GRACE)
+        if not control.done() and (child := self._children.get("control")):
+            self._log.warning("control process does not end, killing it")
+            child.signal(signal.SIGKILL)
+            await asyncio.wait([control], timeout=1.0)
+        for name, task in zip(("tftp", "http"), planes, strict=True):
+            if not task.done() and (child := self._children.get(name)):
                 self._log.info("leaving transfers to finish by themselves", process=name, pid=child.pid)
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        for task in late:
             task.cancel()
 
     def _reload(self) -> None:
+        _notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._mended.set()
         if child := self._children.get("control"):
-            child.send_signal(signal.SIGHUP)
+            child.signal(signal.SIGHUP)
 
     def _control_command(self, sockets: Sockets, ready: int) -> list[str]:
         groups = {
@@ -181,7 +235,7 @@ def _fds(command: Sequence[str]) -> list[int]:
 
 
 def _notify_systemd(text: str) -> None:
-    """sd_notify(3), for units of Type=notify; nothing without NOTIFY_SOCKET."""
+    """sd_notify(3), for units of Type=notify or notify-reload; nothing without NOTIFY_SOCKET."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return

@@ -58,6 +58,9 @@ def _migrate(engine: Engine, found: str) -> None:
     if found > REVISION:
         raise DatabaseError(f"was written by a newer midwife (revision {found}, this one knows {REVISION})")
     with engine.begin() as connection:
+        # Python's sqlite3 begins a transaction before INSERT and the like only: without this line a service that
+        # is killed here leaves half of the tables, and no later start could make the others.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import State
@@ -14,7 +14,14 @@ from midwife.store.database import open_database
 from midwife.store.records import Attempt, Event, HostRow, RunRow
 from midwife.store.tables import attempts, events, hosts, runs
 
-__all__ = ["Store"]
+__all__ = ["ATTEMPTS_KEPT", "EVENTS_KEPT", "STRANGER_EVENTS_KEPT", "Store"]
+
+ATTEMPTS_KEPT = 20
+"""Newest boot attempts of a host, with their runs. What is older goes: a boot network is hostile, and whoever asks
+in a host's name again and again must not fill the disk."""
+EVENTS_KEPT = 2000
+"""Newest events of a host that the site names, and of what belongs to no host."""
+STRANGER_EVENTS_KEPT = 100
 
 
 class Store:
@@ -45,17 +52,33 @@ class Store:
         with self._engine.connect() as db:
             return [_host(row) for row in db.execute(select(hosts).order_by(hosts.c.id)).mappings()]
 
-    def save_host(self, row: HostRow) -> None:
-        """Insert or replace."""
+    def strangers(self) -> int:
+        """How many hosts no host file names."""
+        with self._engine.connect() as db:
+            query = select(func.count()).select_from(hosts).where(hosts.c.known.is_(False))
+            return int(db.execute(query).scalar_one())
+
+    def save_host(self, *rows: HostRow) -> None:
+        """Insert or replace; several rows in one transaction."""
         with self._engine.begin() as db:
-            _upsert_host(db, row)
+            for row in rows:
+                _upsert_host(db, row)
 
     def rename_host(self, old: str, new: str) -> None:
-        """A stranger got a name: its attempts and events go with it."""
+        """A stranger got a name: its attempts and events go with it.
+
+        Where both have a row, the stranger's boot attempt is the host's present one if the host has none.
+        """
         with self._engine.begin() as db:
-            if db.execute(select(hosts.c.id).where(hosts.c.id == new)).first():
+            there = db.execute(select(hosts.c.attempt).where(hosts.c.id == new)).first()
+            if there:
                 db.execute(update(attempts).where(attempts.c.host == old).values(host=new))
                 db.execute(update(runs).where(runs.c.host == old).values(host=new))
+                if not there.attempt:
+                    present = (hosts.c.attempt, hosts.c.state, hosts.c.since, hosts.c.image, hosts.c.note)
+                    row = db.execute(select(*present).where(hosts.c.id == old)).mappings().first()
+                    if row and row["attempt"]:
+                        db.execute(update(hosts).where(hosts.c.id == new).values(dict(row)))
                 db.execute(delete(hosts).where(hosts.c.id == old))
             else:
                 db.execute(update(hosts).where(hosts.c.id == old).values(id=new))
@@ -83,6 +106,7 @@ class Store:
             found = db.execute(update(attempts).where(attempts.c.id == attempt.id).values(values))
             if not found.rowcount:
                 db.execute(insert(attempts).values(values))
+                _forget_old_attempts(db, attempt.host)
 
     # runs
 
@@ -123,7 +147,7 @@ class Store:
         data: Mapping[str, Any] | None = None,
         at: float | None = None,
     ) -> None:
-        """Append one line to a timeline; it becomes the host's note."""
+        """Append one line to a timeline; it becomes the host's note. The oldest lines give way."""
         with self._engine.begin() as db:
             db.execute(
                 insert(events).values(
@@ -137,6 +161,7 @@ class Store:
             )
             if host:
                 db.execute(update(hosts).where(hosts.c.id == host).values(note=text))
+            _forget_old_events(db, host)
 
     def events(self, host: str | None = None, after: int = 0) -> Iterable[Event]:
         """Events in order, of one host or of all."""
@@ -145,6 +170,30 @@ class Store:
             query = query.where(events.c.host == host)
         with self._engine.connect() as db:
             return [Event(**row) for row in db.execute(query).mappings()]
+
+
+def _forget_old_attempts(db: Connection, host: str) -> None:
+    newest = (
+        select(attempts.c.id)
+        .where(attempts.c.host == host)
+        .order_by(attempts.c.started.desc())
+        .limit(ATTEMPTS_KEPT)
+    )
+    db.execute(delete(attempts).where(attempts.c.host == host, attempts.c.id.not_in(newest)))
+
+
+def _forget_old_events(db: Connection, host: str) -> None:
+    known = db.execute(select(hosts.c.known).where(hosts.c.id == host)).scalar()
+    kept = STRANGER_EVENTS_KEPT if known is False else EVENTS_KEPT
+    newest_to_go = (
+        select(events.c.id)
+        .where(events.c.host == host)
+        .order_by(events.c.id.desc())
+        .limit(1)
+        .offset(kept)
+        .scalar_subquery()
+    )
+    db.execute(delete(events).where(events.c.host == host, events.c.id <= newest_to_go))
 
 
 def _upsert_host(db: Connection, row: HostRow) -> None:

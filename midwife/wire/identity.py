@@ -8,9 +8,20 @@ order that iPXE and dmidecode print is the one kept here; ``swap_uuid`` gives th
 import re
 from uuid import UUID
 
-__all__ = ["InvalidIdentity", "clean_serial", "dashed_mac", "is_mac", "parse_mac", "parse_uuid", "swap_uuid"]
+__all__ = [
+    "InvalidIdentity",
+    "clean_hostname",
+    "clean_serial",
+    "dashed_mac",
+    "is_mac",
+    "parse_mac",
+    "parse_uuid",
+    "swap_uuid",
+]
 
 _HEX12 = re.compile(r"[0-9a-f]{12}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f-]{32,36}\}?", re.IGNORECASE)
 
 # Serial numbers, asset tags and UUIDs that vendors leave in place of a real one; two machines with the same
 # dummy must not become one host.
@@ -89,7 +100,9 @@ def dashed_mac(mac: str) -> str:
 def parse_uuid(text: str) -> str:
     """A UUID in lower case with dashes, "" for a vendor's dummy. Raises InvalidIdentity."""
     try:
-        value = str(UUID(text.strip()))
+        plain = text.strip()
+        # Not all that Python takes for hexadecimal digits: it allows 1_0 and the digits of other scripts.
+        value = str(UUID(plain if _UUID.fullmatch(plain) else ""))
     except ValueError:
         raise InvalidIdentity(
             f"{text!r} is not a UUID; write it as 11223344-5566-7788-99aa-bbccddeeff00"
@@ -100,6 +113,11 @@ def parse_uuid(text: str) -> str:
 def swap_uuid(value: str) -> str:
     """The same UUID in the other byte order (its own inverse); "" stays ""."""
     return str(UUID(bytes=UUID(value).bytes_le)) if value else ""
+
+
+def clean_hostname(text: str) -> str:
+    """The host name, "" if it is none: hosts tell their names unasked, and templates put them into commands."""
+    return text if _HOST_NAME.fullmatch(text) else ""
 
 
 def clean_serial(text: str) -> str:

@@ -63,6 +63,7 @@ class Scene:
 
     def ssh(self, command: str) -> str:
         """What the command prints on the guest; its host key must be the one it was built with."""
+        self.machine.wait_for("GUEST-SSHD Server listening", BOOT_SECONDS)
         transport = paramiko.Transport(self.lab.connect(*self.lab.ssh_endpoint(self.machine), timeout=20))
         try:
             transport.connect(username="root", password=self.guest.password)
@@ -74,47 +75,60 @@ class Scene:
         finally:
             transport.close()
 
-    def prove_ready(self, *, proto: str, proxied: bool) -> None:
-        """Everything that a boot which ended ready must have left behind. proto: what the image came over."""
+    def prove_ready(self, *, proto: str, proxied: bool, attempts: int = 1) -> None:
+        """Everything that a boot which ended ready must have left behind.
+
+        proto: what the image came over. proxied: whether midwife's proxyDHCP answered. attempts: how many there
+        were, of which the last one ended ready.
+        """
         status = self.service.status(HOST)
         assert status["state"] == "ready", self.story("not ready")
         assert status["files"] == len(self.guest.files) + 1, "kernel, initrds and the boot module are counted"
         assert (status["files_done"], status["bytes_done"]) == (status["files"], status["bytes"])
         assert status["bytes"] > sum(path.stat().st_size for path in self.guest.files)
-        self._prove_timeline(proto=proto, proxied=proxied)
-        self._prove_customized()
-        self._prove_silent()
+        self._prove_timeline(status["attempt"], proto=proto, proxied=proxied)
+        begun = [attempt for (attempt,) in self.service.rows("SELECT id FROM attempts ORDER BY started")]
+        assert (len(begun), begun[-1]) == (attempts, status["attempt"]), self.story("other attempts")
+        self.prove_customized()
+        self.prove_silent()
         if proto == "tftp":
             self._prove_tftp_options()
 
-    def _prove_timeline(self, *, proto: str, proxied: bool) -> None:
-        events = self.service.events(HOST)
+    def prove_loader(self, name: str, proto: str) -> None:
+        """The boot loader came from midwife and the timeline tells so."""
+        loaders = [event["text"] for event in self.service.events(HOST) if event["kind"] == "loader"]
+        wanted = f"{name} fetched by"
+        assert [text for text in loaders if text.startswith(wanted) and f"over {proto}," in text], self.story(
+            f"no word of {name} over {proto}"
+        )
+
+    def _prove_timeline(self, attempt: str, *, proto: str, proxied: bool) -> None:
+        everything = self.service.events(HOST)
+        assert ("dhcp" in {event["kind"] for event in everything}) is proxied, self.story("who answered DHCP?")
+        events = [event for event in everything if event["attempt"] == attempt]
         steps = ["step-done"] * len(self.steps)
         story = ["boot", "config", "loading", "booted", "callback", "customizing", "connected", *steps, "ready"]
         told = [event["kind"] for event in events if event["kind"] in story]
         # A loader may fetch its configuration twice; everything else happens once, in this order.
         once = [kind for i, kind in enumerate(told) if kind != "config" or told[i - 1] != "config"]
         assert once == story, self.story("another order of events than that of a boot")
-        assert ("dhcp" in [event["kind"] for event in events]) is proxied, self.story("who answered DHCP?")
-        (boot,) = (event for event in events if event["kind"] == "boot")
-        assert {e["attempt"] for e in events if e["kind"] in story} == {boot["attempt"]}
         (loading,) = (event for event in events if event["kind"] == "loading")
         assert f"over {proto} " in loading["text"], self.story(f"the image did not come over {proto}")
         # Authenticated: nothing but a good token makes this event, and only then are the keys pinned.
         (callback,) = (event for event in events if event["kind"] == "callback")
         assert "over tcp: VMware ESXi 8.0.3" in callback["text"]
         assert not [event for event in events if event["kind"].startswith("callback-")]
-        ((pinned,),) = self.service.rows("SELECT pinned FROM attempts WHERE host = ?", HOST)
+        ((pinned,),) = self.service.rows("SELECT pinned FROM attempts WHERE id = ?", attempt)
         assert sorted(json.loads(pinned)) == sorted(key.replace(" ", ":", 1) for key in self.guest.host_keys)
 
-    def _prove_customized(self) -> None:
+    def prove_customized(self) -> None:
         """Seen by a login of our own, not by midwife's word."""
         assert self.ssh("hostname").strip() == HOST
         assert f"Name: {HOST}.lab.example\n" in self.ssh("esxcli system hostname get")
         assert self.ssh("cat /etc/agent.token; stat -c %a /etc/agent.token") == f"{SECRET}\n600\n"
         assert "Disabled" in self.ssh("esxcli system maintenanceMode get")
 
-    def _prove_silent(self) -> None:
+    def prove_silent(self) -> None:
         """The site's secret and the boot's token are in nothing that midwife wrote or says."""
         line = self.machine.console.wait_for(r"kernel line: (.*)", 1)[1]
         token = next(word for word in line.split() if word.startswith("PBTOKEN=")).partition("=")[2]

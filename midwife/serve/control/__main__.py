@@ -13,14 +13,11 @@ import structlog
 
 from midwife.serve.control.service import ControlSockets, Service
 from midwife.serve.keys import ServiceKeys
-from midwife.serve.lifeline import watch_stdin
+from midwife.serve.lifeline import GIVE_UP, watch_stdin
 from midwife.serve.logs import configure
 from midwife.site.load import SiteError, load
 from midwife.store.database import DatabaseError
 from midwife.store.store import Store
-
-GIVE_UP = 2
-"""Exit code for: trying again will not help. The supervisor then stops the service."""
 
 
 def _numbers(text: str) -> list[int]:
@@ -52,17 +49,18 @@ async def _main(arguments: argparse.Namespace, service: Service) -> None:
             for problem in error.problems:
                 log.error("site not taken, the old one stays in force", problem=str(problem))
             service.note("reload-refused", f"the site has {len(error.problems)} problems: midwife check")
-            return
-        service.reload(loaded.site)
-        service.note("reloaded", f"{len(loaded.site.hosts)} hosts, {len(loaded.site.rules)} rules")
+        else:
+            service.reload(loaded.site)
+        ready()
 
     def ready() -> None:
-        with contextlib.suppress(OSError):  # after a restart nobody waits for it any more
+        with contextlib.suppress(OSError):  # the supervisor is gone, and we soon
             os.write(arguments.ready_fds, b"1")
 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked by the supervisor until now
     watch_stdin(loop, stop.set)
     sockets = ControlSockets(
         _sockets(arguments.control_fds)[0],

@@ -1,16 +1,19 @@
 """The control process' end of the Unix socket: the data plane asks here what names stand for, and reports.
 
 One connection per data-plane process. Only our own user can open the socket (its file is mode 0600), so what
-comes through it is trusted to be well formed; a broken line ends that connection, which then reconnects.
+comes through it is trusted to be well formed; a broken line ends that connection, which then reconnects. A bug
+in an answer must not: every host's next question comes through the same connection.
 """
 
 import asyncio
+import contextlib
 import socket
+import traceback
 from collections.abc import Callable
 
 import structlog
 
-from midwife.serve.messages import Ask, Flush, Outcome, Report, decode, encode
+from midwife.serve.messages import Ask, Flush, Outcome, Refused, Report, decode, encode
 
 __all__ = ["Desk"]
 
@@ -29,7 +32,9 @@ class Desk:
 
     async def start(self, listener: socket.socket) -> None:
         """Take over the bound, listening socket."""
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LINE_LIMIT)
+        # Not start_unix_server: from Python 3.13 on it removes the socket's file when it closes, and the next
+        # control process listens on the same socket, under the same name.
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=_LINE_LIMIT)
 
     async def close(self) -> None:
         """Hang up on everybody."""
@@ -50,12 +55,37 @@ class Desk:
             while line := await reader.readline():
                 match decode(line):
                     case Ask() as ask:
-                        writer.write(encode(self._resolve(ask)))
+                        writer.write(encode(self._answer(ask)))
                         await writer.drain()
                     case Report() as report:
-                        self._report(report)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                        self._take(report)
+        except (OSError, ValueError) as error:
             self._log.warning("data plane connection lost", reason=f"{type(error).__name__}: {error}")
+        except asyncio.CancelledError:
+            pass  # the service stops; Python 3.11 logs a cancelled connection task as an error of ours
         finally:
             self._writers.discard(writer)
-            writer.close()
+            with contextlib.suppress(OSError, RuntimeError):
+                writer.close()
+
+    def _answer(self, ask: Ask) -> Outcome:
+        try:
+            return self._resolve(ask)
+        except Exception:
+            # Formatted here: renderers that print local variables would print tokens.
+            self._log.error(
+                "bug in answering a name; please report it",
+                proto=ask.proto,
+                client=ask.client,
+                name=ask.name,
+                traceback=traceback.format_exc(),
+            )
+            return Refused(ask.id, "internal error; the service's log says more", 500)
+
+    def _take(self, report: Report) -> None:
+        try:
+            self._report(report)
+        except Exception:
+            self._log.error(
+                "bug in taking a report; please report it", kind=report.kind, traceback=traceback.format_exc()
+            )

@@ -15,20 +15,19 @@ from midwife.core.facts import Facts
 from midwife.core.lifecycle import State
 from midwife.serve.attempts import Attempts
 from midwife.serve.callback import Call, facts_of
-from midwife.serve.control.quiet import Quiet
 from midwife.site.model import Site
 from midwife.store.records import Attempt
 from midwife.wire.callback import CallbackMessage, Phase, Reply, Verdict
 
 __all__ = ["Reception"]
 
-_REPEAT_SECONDS = 10.0  # the same refusal to the same caller is told once in this time
+_STARTS = frozenset({State.LOADING, State.BOOTED, State.FAILED})
+"""Where a callback starts something, and a token must be fresh. Later calls of the same boot (a reboot step may
+come after hours) are only acknowledged."""
 
 
 class _Runs(Protocol):
-    def start(
-        self, attempt: Attempt, answer: Answer, facts: Facts, client: str, *, trusted: bool
-    ) -> None: ...
+    def start(self, attempt: Attempt, facts: Facts, client: str, *, trusted: bool) -> None: ...
 
 
 class Reception:
@@ -49,7 +48,6 @@ class Reception:
         self._runs = runs
         self._secret = secret
         self._clock = clock
-        self._quiet = Quiet(_REPEAT_SECONDS)
 
     def handle(self, call: Call) -> Reply:
         """One call, whatever it came by."""
@@ -75,7 +73,7 @@ class Reception:
         if facts.version:
             told += f": {facts.version}"
         keys = tuple(str(key) for key in message.hostkeys)
-        if self._attempts.callback(attempt.host, keys, facts, told):
+        if self._attempts.callback(attempt.host, keys, facts, told, call.client):
             if not keys:
                 text = "told no SSH host key: nothing that needs a secret can be pushed"
                 self._attempts.event(attempt.host, "callback", text)
@@ -101,10 +99,13 @@ class Reception:
                 f"its token belongs to {' or '.join(sorted(expected))}. If the system gets another lease than "
                 "its firmware, give the host an address: in its host file, or set callback.address: any"
             )
-        lifetime = policy.token_lifetime
-        if current.state is not State.READY and self._clock() - attempt.started > lifetime:
+        if current.state in _STARTS and self._is_old(attempt):
+            lifetime = policy.token_lifetime
             return f"its token is older than {lifetime / 60:.0f} minutes (callback.token-lifetime)"
         return ""
+
+    def _is_old(self, attempt: Attempt) -> bool:
+        return self._clock() - attempt.started > self.site.main.callback.token_lifetime
 
     def _claimed(self, call: Call, message: CallbackMessage) -> Reply:
         """A message without a token: a host that was not booted by us, or somebody who pretends."""
@@ -112,28 +113,39 @@ class Reception:
         answer = self.decide(facts)
         text = f"called from {call.client} over {call.transport} without a token: recorded, nothing is pushed"
         attempt = self._attempts.current(answer.name) if answer.host else None
-        allowed = self.site.main.callback.unauthenticated == "push"
-        if allowed and attempt and attempt.address == call.client and message.phase is Phase.BOOTED:
+        if attempt and self._is_allowed(call, attempt) and message.phase is Phase.BOOTED:
             text = f"called from {call.client} over {call.transport} without a token"
             self._attempts.event(answer.name, "callback-unauthenticated", text)
-            if self._attempts.callback(answer.name, (), facts, f"taken for {answer.name} by its address"):
+            told = f"taken for {answer.name} by its address"
+            if self._attempts.callback(answer.name, (), facts, told, call.client):
                 self._push(call, attempt, facts, trusted=False)
             return Reply(Verdict.OK, attempt=attempt.id)
-        if self._quiet.once(self._clock(), "claimed", call.client, answer.name):
-            if answer.host or facts.macs:
-                self._attempts.seen(answer, facts, "callback-unauthenticated", text, {"by": call.client})
-            else:
-                self._attempts.event("", "callback-unauthenticated", text)
+        if answer.host or not facts.macs:
+            # A claim: it is shown, and the facts of a host that the site names stay as they are.
+            host = answer.name if answer.host else ""
+            self._attempts.event(
+                host, "callback-unauthenticated", text, {"by": call.client, "claims": facts.to_json()}
+            )
+        else:
+            self._attempts.seen(answer, facts, "callback-unauthenticated", text, {"by": call.client})
         return Reply(Verdict.OK, state="recorded")
+
+    def _is_allowed(self, call: Call, attempt: Attempt) -> bool:
+        """Whether the site lets this caller have a push without proof: it has the address, and booted lately."""
+        policy = self.site.main.callback
+        return (
+            policy.unauthenticated == "push" and attempt.address == call.client and not self._is_old(attempt)
+        )
 
     def _bare(self, call: Call) -> Reply:
         """ESXi's own PBHOST support: a connection without a word. Only the address says who it is."""
         attempt = self._attempts.of_address(call.client)
         host = attempt.host if attempt else ""
-        if attempt and self.site.main.callback.unauthenticated == "push":
-            if self._attempts.callback(host, (), Facts(), f"connected from {call.client} without a message"):
+        if attempt and self._is_allowed(call, attempt):
+            told = f"connected from {call.client} without a message"
+            if self._attempts.callback(host, (), Facts(), told, call.client):
                 self._push(call, attempt, Facts(), trusted=False)
-        elif self._quiet.once(self._clock(), "bare", call.client):
+        else:
             who = f"taken for {host} by its address" if host else "no host under way has that address"
             text = f"connected from {call.client} without a message ({who}): recorded, nothing is pushed"
             self._attempts.event(host, "callback-bare", text)
@@ -141,11 +153,10 @@ class Reception:
 
     def _push(self, call: Call, attempt: Attempt, facts: Facts, *, trusted: bool) -> None:
         current = self._attempts.current(attempt.host) or attempt
-        row = self._attempts.facts(attempt.host).merged(facts)
-        self._runs.start(current, self.decide(row), row, call.client, trusted=trusted)
+        known = self._attempts.facts(attempt.host).merged(facts)
+        self._runs.start(current, known, call.client, trusted=trusted)
 
     def _refuse(self, call: Call, host: str, reason: str) -> Reply:
-        if self._quiet.once(self._clock(), "refused", call.client, host, reason):
-            text = f"callback from {call.client} refused: {reason}"
-            self._attempts.event(host, "callback-refused", text, {"by": call.client})
+        text = f"callback from {call.client} refused: {reason}"
+        self._attempts.event(host, "callback-refused", text, {"by": call.client})
         return Reply(Verdict.REFUSED, reason=reason[:200])

@@ -7,13 +7,12 @@ finished step), and the lifecycle on the event loop.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from midwife.core.decide import Answer
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import State, Trigger
 from midwife.core.plan import Plan, PlanError, build_plan, effective_ssh
@@ -49,8 +48,11 @@ class Runs:
         """The event loop on which the lifecycle moves."""
         self._loop = loop
 
-    def start(self, attempt: Attempt, answer: Answer, facts: Facts, client: str, *, trusted: bool) -> None:
-        """Plan and start what this attempt's configuration asks for; without one the host is ready now."""
+    def start(self, attempt: Attempt, facts: Facts, client: str, *, trusted: bool) -> None:
+        """Plan and start what this attempt's configuration asks for; without one the host is ready now.
+
+        Whose host file counts was decided when it booted: what it says of itself now does not make it another.
+        """
         named = str(attempt.answer.get("configuration") or "")
         if not named:
             self._attempts.move(attempt.host, Trigger.DONE, "ready", "nothing to push: no configuration")
@@ -60,11 +62,12 @@ class Runs:
             text = f"configuration {named} is no longer in the site"
             self._attempts.move(attempt.host, Trigger.FAIL, "failed", text)
             return
-        ssh = effective_ssh(self.site.main.ssh, configuration, answer.host)
+        host = next((host for host in self.site.hosts if host.name == attempt.host), None)
+        ssh = effective_ssh(self.site.main.ssh, configuration, host)
         try:
             plan = build_plan(
                 configuration,
-                host=answer.host,
+                host=host,
                 facts=facts,
                 ssh=ssh,
                 bundles=BundleFolder(self.site.root / "bundles"),
@@ -81,7 +84,7 @@ class Runs:
             attempt=attempt.id,
             plan=plan.to_json(),
             target={
-                "address": (answer.host.address if answer.host else None) or client,
+                "address": (host.address if host else None) or client,
                 "pins": list(attempt.pinned) if trusted and attempt.pinned else None,
                 "port": ssh.port,
                 "user": ssh.user,
@@ -100,16 +103,18 @@ class Runs:
             self._attempts.move(attempt.host, Trigger.PUSH, "customizing", text)
             self._engine.start(row.id, plan)
 
-    def resume(self, decide: Callable[[Facts], Answer]) -> None:
+    def resume(self) -> None:
         """Take up what a crash or a restart interrupted, wherever it did."""
         for host in self._store.hosts():
+            if host.state not in (State.CALLED_BACK, State.CUSTOMIZING):
+                continue
             attempt = self._attempts.current(host.id)
-            if attempt is None or attempt.state not in (State.CALLED_BACK, State.CUSTOMIZING):
+            if attempt is None:
                 continue
             row = self._store.run(attempt.id)
             if row is None:  # stopped between the callback and the run
-                answer = decide(host.facts)
-                self.start(attempt, answer, host.facts, attempt.address, trusted=bool(attempt.pinned))
+                client = str(attempt.answer.get("caller") or attempt.address)
+                self.start(attempt, host.facts, client, trusted=bool(attempt.pinned))
             elif row.state == "running":
                 self._take_up(row)
             else:  # stopped between the last step and the last word
@@ -128,12 +133,14 @@ class Runs:
             self._ended(row, Outcome("failed", -1, str(error)))
             return
         text = f"taken up again after step {row.step} of {len(plan.steps)}"
-        self._attempts.move(row.host, Trigger.PUSH, "resumed", text)
+        self._attempts.move(row.host, Trigger.PUSH, "resumed", text, attempt=row.attempt)
+        if row.step < len(plan.steps):  # the host may be on its way up from the reboot that we asked for
+            self._attempts.rebooting(row.attempt, on=plan.steps[row.step].kind == "reboot")
         self._engine.start(row.id, plan)
 
-    def cancel(self, run: str) -> None:
-        """The attempt is over: its host started over."""
-        self._engine.cancel(run, "the host started over")
+    def cancel(self, run: str, why: str) -> None:
+        """The attempt is over, and with it what is being pushed."""
+        self._engine.cancel(run, why)
 
     def close(self) -> None:
         """Stop every run where it is; they are taken up at the next start."""
@@ -165,7 +172,7 @@ class Runs:
         if event.kind == "step_started":
             self._store.update_run(row.id, label=event.name)
             step = plan.steps[event.step]
-            self._soon(self._attempts.rebooting, row.host, step.kind == "reboot")
+            self._soon(self._attempts.rebooting, row.attempt, step.kind == "reboot")
             return
         if event.kind == "step_done":
             done = event.step + 1
@@ -190,14 +197,15 @@ class Runs:
 
     def _finish(self, row: RunRow, outcome: Outcome) -> None:
         """On the event loop."""
-        self._attempts.rebooting(row.host, on=False)
+        self._attempts.rebooting(row.attempt, on=False)
         if outcome.state == "done":
             changed = f"{outcome.changed} step{'s' if outcome.changed != 1 else ''} changed something"
             text = f"customized in {outcome.seconds:.1f} s, {changed}"
-            self._attempts.move(row.host, Trigger.DONE, "ready", text)
+            self._attempts.move(row.host, Trigger.DONE, "ready", text, attempt=row.attempt)
         else:
             step = f"step {outcome.step + 1}: " if outcome.step >= 0 else ""
-            self._attempts.move(row.host, Trigger.FAIL, "failed", f"{step}{outcome.reason}")
+            text = f"{step}{outcome.reason}"
+            self._attempts.move(row.host, Trigger.FAIL, "failed", text, attempt=row.attempt)
 
     def _soon(self, what: Any, *arguments: Any) -> None:
         if self._loop and not self._loop.is_closed():

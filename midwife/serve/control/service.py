@@ -1,24 +1,24 @@
 """Puts the parts of the control process together for one site, and replaces the site when it is read again."""
 
 import asyncio
-import contextlib
 import socket
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
-from midwife.core.decide import Action, Answer
-from midwife.core.facts import Facts, Firmware
-from midwife.core.lifecycle import State
+from midwife.core.decide import Action
+from midwife.core.facts import Facts
 from midwife.images import loaders
 from midwife.images.bootfiles import LOADERS
 from midwife.images.library import Library
 from midwife.images.names import ImageError
+from midwife.images.shelf import clear_leftovers
 from midwife.serve.attempts import Attempts
 from midwife.serve.callback import CallbackListener
+from midwife.serve.control.bound import keep_bound
 from midwife.serve.control.desk import Desk
+from midwife.serve.control.enrolment import enroll, facts_of
 from midwife.serve.control.quiet import Quiet
 from midwife.serve.control.reception import Reception
 from midwife.serve.control.runs import Runs
@@ -29,7 +29,7 @@ from midwife.serve.proxydhcp import Decision, DhcpSeen, ProxyDhcp
 from midwife.serve.render import Renderer
 from midwife.serve.resolver import Resolver
 from midwife.site.model import Host, Site
-from midwife.store.records import HostRow
+from midwife.store.patient import PatientStore
 from midwife.store.store import Store
 
 __all__ = ["ControlSockets", "Service"]
@@ -56,13 +56,13 @@ class Service:
 
     def __init__(self, site: Site, store: Store, keys: ServiceKeys) -> None:
         self._site = site
-        self._store = store
+        self._store = PatientStore.over(store)
         self._keys = keys
         self._log = structlog.get_logger().bind(part="control")
         self._quiet = Quiet(_QUIET_SECONDS)
-        self._attempts = Attempts(store, keys.secret, site.main.deadlines)
+        self._attempts = Attempts(self._store, keys.secret, site.main.deadlines)
         self._runs = Runs(site, store, keys, self._attempts)
-        self._attempts.on_reset = self._runs.cancel
+        self._attempts.on_over = self._runs.cancel
         self._resolver = self._make_resolver(site)
         self._reception = Reception(site, self._attempts, self._runs, self._resolver.decide, keys.secret)
         self._desk = Desk(lambda ask: self._resolver.resolve(ask), self._report)
@@ -70,7 +70,8 @@ class Service:
 
     async def run(self, sockets: ControlSockets, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serve until ``stop``."""
-        self._enroll(self._site)
+        clear_leftovers(self._library.images_dir)
+        enroll(self._site, self._store, self._attempts, self._resolver.decide)
         self._attempts.recover()
         self._runs.bind(asyncio.get_running_loop())
         await self._desk.start(sockets.control)
@@ -85,7 +86,8 @@ class Service:
                 seen=self._dhcp_seen,
             )
             background.append(asyncio.create_task(proxy.run()))
-        self._runs.resume(self._resolver.decide)
+        self._runs.resume()
+        self._advise()
         ready()
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*background, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -99,15 +101,23 @@ class Service:
             task.result()  # a background task ended by itself: let its error be seen
 
     def reload(self, site: Site) -> None:
-        """Take a site that was read again and found without errors. Ports need a restart."""
+        """Take a site that was read again and found without errors; what needs a restart is told."""
+        site, unchanged = keep_bound(self._site, site)
         self._site = site
         self._attempts.deadlines = site.main.deadlines
         self._runs.site = site
         self._resolver = self._make_resolver(site)
         self._reception.site = site
         self._reception.decide = self._resolver.decide
-        self._enroll(site)
+        enroll(site, self._store, self._attempts, self._resolver.decide)
         self._desk.flush()
+        self.note("reloaded", f"{len(site.hosts)} hosts, {len(site.rules)} rules")
+        if unchanged:
+            self.note(
+                "restart-needed",
+                f"{', '.join(unchanged)} changed: takes effect when midwife serve starts again",
+            )
+        self._advise()
 
     def note(self, kind: str, text: str) -> None:
         """A line in the timeline that belongs to no host."""
@@ -118,13 +128,31 @@ class Service:
         self._library = library
         return Resolver(site, library, Renderer(site), self._attempts)
 
+    def _advise(self) -> None:
+        """What will not work later and can be mended now."""
+        pxelinux = loaders.find("pxelinux.0", self._site.root)
+        warning = loaders.old_pxelinux_warning(pxelinux) if pxelinux else None
+        if warning and any(self._gets_esxi(host) for host in self._site.hosts):
+            self._log.warning("BIOS machines cannot boot ESXi", reason=warning)
+
+    def _gets_esxi(self, host: Host) -> bool:
+        answer = self._resolver.decide(facts_of(host))
+        try:
+            return answer.action is Action.BOOT and self._library.describe(answer.image).kind == "esxi"
+        except ImageError:
+            return False
+
     # files
 
     def _report(self, report: Report) -> None:
         """What the data plane served. Names of image files are lower case in the library."""
-        attempt, rest = split_attempt(report.name)
-        name = rest.partition("/")[2].lower()
+        named, rest = split_attempt(report.name)
+        attempt = report.attempt or named  # TFTP tells them apart, HTTP tells the name as it was asked
+        image, _, name = rest.lower().partition("/")
         if attempt and report.kind in _ARRIVED:
+            found = self._attempts.find(attempt)
+            if found is None or image != str(found.answer.get("image")).lower():
+                return  # a rendered configuration: told when it was made
             complete = report.kind == "served" and report.sent >= report.size
             self._attempts.served(
                 attempt, name, report.sent, complete=complete, proto=report.proto, client=report.client
@@ -144,7 +172,9 @@ class Service:
             f"{report.sent / 1000:.0f} kB in {report.seconds:.1f} s"
         )
         if self._quiet.once(asyncio.get_running_loop().time(), "loader", report.client, name):
-            self._attempts.seen(self._resolver.decide(facts), facts, "loader", text, {"detail": report.detail})
+            self._attempts.seen(
+                self._resolver.decide(facts), facts, "loader", text, {"detail": report.detail}
+            )
 
     def _trouble(self, report: Report, attempt: str) -> None:
         """Told on the host's timeline where the host is known, in the log where not; never a flood."""
@@ -184,46 +214,8 @@ class Service:
             answer, seen.facts, "dhcp", f"{seen.message}: {seen.outcome}", {"packet": list(seen.summary)}
         )
 
-    # the site's hosts
-
-    def _enroll(self, site: Site) -> None:
-        """Hosts of the site are shown before they were ever seen; strangers that got a name change theirs."""
-        rows = {row.id: row for row in self._store.hosts()}
-        for host in site.hosts:
-            for mac in host.macs:
-                if mac in rows and mac != host.name:
-                    self._attempts.rename(mac, host.name)
-                    rows = {row.id: row for row in self._store.hosts()}
-            facts = _facts_of(host)
-            answer = self._resolver.decide(facts)
-            known = rows.get(host.name)
-            if known is None or not known.attempt:
-                self._store.save_host(_expected(known, host, facts, answer))
-            else:
-                self._store.save_host(replace(known, known=True, facts=facts.merged(known.facts)))
-        named = {host.name for host in site.hosts}
-        for name, row in rows.items():
-            if row.known and name not in named:
-                if row.attempt or row.note:
-                    self._store.save_host(replace(row, known=False))
-                else:
-                    self._store.remove_host(name)
-
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            with contextlib.suppress(asyncio.CancelledError):
-                self._attempts.tick()
-
-
-def _facts_of(host: Host) -> Facts:
-    return Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial, firmware=Firmware.UNKNOWN)
-
-
-def _expected(known: HostRow | None, host: Host, facts: Facts, answer: Answer) -> HostRow:
-    """The row of a host that has no boot attempt yet."""
-    state = {Action.BOOT: State.ARMED, Action.LOCAL: State.LOCAL}.get(answer.action, State.DISCOVERED)
-    since = known.since if known and known.state is state else time.time()
-    note = known.note if known else ""
-    merged = facts.merged(known.facts) if known else facts
-    return HostRow(host.name, True, merged, state, since, "", answer.image, note)
+            self._store.catch_up()
+            self._attempts.tick()

@@ -6,13 +6,14 @@ error.
 
 import argparse
 import contextlib
-import logging
 import resource
 import signal
 import sys
 
 import structlog
 
+from midwife.serve.lifeline import GIVE_UP
+from midwife.serve.logs import configure
 from midwife.serve.tftp.desk import Limits
 from midwife.serve.tftp.server import Server
 from midwife.serve.tftp.sockets import prepare_listener
@@ -23,15 +24,15 @@ _OTHER_DESCRIPTORS = 600  # open files (image.MAX_OPEN_FILES), listeners, the co
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 after an orderly end, 2 if it cannot start."""
+    """Exit status: 0 after an orderly end, GIVE_UP if it cannot start and never will."""
     options = _parser().parse_args(arguments)
-    _log_to_stderr(options.log_level)
+    configure(options.log_level)
     log = structlog.get_logger()
     try:
         listeners = [prepare_listener(int(fd)) for fd in options.fds.split(",")]
     except (OSError, ValueError, OverflowError) as error:
-        log.error("cannot serve", fds=options.fds, error=str(error))  # noqa: TRY400 (no traceback for people)
-        return 2
+        log.error("cannot serve", fds=options.fds, error=str(error))
+        return GIVE_UP
     server = Server(
         listeners, options.control, Limits(_allowed(options.max_transfers), options.max_per_client)
     )
@@ -40,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             server.stop_at_end_of(sys.stdin.fileno())
         except (OSError, ValueError, AttributeError) as error:
-            log.error("--stdin-lifeline needs a pipe on standard input", error=str(error))  # noqa: TRY400
-            return 2
+            log.error("--stdin-lifeline needs a pipe on standard input", error=str(error))
+            return GIVE_UP
     log.info("serving", addresses=[_where(listener.getsockname()) for listener in listeners])
     server.run()
     return 0
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stdin-lifeline", action="store_true", help="stop in order when standard input ends"
     )
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="else MIDWIFE_LOG")
     return parser
 
 
@@ -65,19 +66,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
-
-
-def _log_to_stderr(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
 
 
 def _allowed(transfers: int) -> int:

@@ -52,15 +52,15 @@ class _Parked(Alarm):
 
     __slots__ = ("_give_up", "number", "order")
 
-    def __init__(self, number: int, order: Order, give_up: "Callable[[_Parked], None]") -> None:
+    def __init__(self, number: int, order: Order, give_up: "Callable[[_Parked, float], None]") -> None:
         super().__init__()
         self.number = number
         self.order = order
         self._give_up = give_up
 
     def expired(self, now: float) -> None:
-        """No answer came; the client will ask again."""
-        self._give_up(self)
+        """No answer came."""
+        self._give_up(self, now)
 
 
 class Desk:
@@ -173,11 +173,17 @@ class Desk:
             reason = "the control process is away and the name is not cached"
             self._journal.dropped(arrival.host, order.name, reason, now, reported=False)
             return
-        parked = _Parked(number, order, self._unpark)
+        parked = _Parked(number, order, self._unanswered)
         self._parked[number] = parked
         self._parked_from[arrival.client] = parked
         self._parked_per_client[arrival.host] += 1
         self._deadlines.arm(parked, now + PARKED_FOR)
+
+    def _unanswered(self, parked: _Parked, now: float) -> None:
+        """Silent towards the client, which will ask again."""
+        self._unpark(parked)
+        reason = f"the control process gave no answer within {PARKED_FOR:g} s"
+        self._journal.dropped(parked.order.arrival.host, parked.order.name, reason, now, reported=False)
 
     def _unpark(self, parked: _Parked) -> None:
         self._deadlines.disarm(parked)

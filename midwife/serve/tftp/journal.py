@@ -40,7 +40,8 @@ class Journal:
 
     def ended(self, job: Job, ending: Ending, sent: int, seconds: float) -> None:
         """A transfer is over, one way or the other."""
-        bound = self.log.bind(client=job.client, attempt=job.attempt, name=job.name)
+        options = " ".join(f"{name}={value}" for name, value in job.terms.granted)
+        bound = self.log.bind(client=job.client, attempt=job.attempt, name=job.name, options=options)
         say = {"served": bound.info, "probe": bound.debug}.get(ending.kind, bound.warning)
         say(ending.kind, sent=sent, size=job.source.size, seconds=round(seconds, 3), detail=ending.detail)
         self.report(

@@ -31,6 +31,7 @@ DRAIN_FOR = 600.0
 LAST_WORDS_FOR = 1.0
 _REQUESTS_PER_TURN = 64
 _EVENTS_PER_TURN = 256
+_LONGEST_WAIT = 3600.0
 
 Handler = Callable[[float], None]
 
@@ -78,17 +79,26 @@ class Server:
             self._watch(listener.fileno(), partial(self._requests, listener))
         self._upstream.connect(monotonic())
         deadlines, poll, handlers = self._deadlines, self._epoll.poll, self._handlers
+        now = monotonic()
         while not self._stopping or len(self._running):
-            due = deadlines.next
-            now = monotonic()
-            for fd, _ in poll(max(0.0, due - now) if due - now < 3600.0 else 3600.0, _EVENTS_PER_TURN):
+            wait = deadlines.next - now
+            events = poll(
+                0.0 if wait < 0.0 else wait if wait < _LONGEST_WAIT else _LONGEST_WAIT, _EVENTS_PER_TURN
+            )
+            now = monotonic()  # once a turn: 256 events take a few ms, the shortest timeout is 50
+            for fd, _ in events:
                 handler = handlers.get(fd)
                 if handler is not None:
-                    self._guarded(handler)
-            now = monotonic()
+                    try:
+                        handler(now)
+                    except Exception:
+                        self._bug(handler)
             if deadlines.next <= now:
                 for alarm in deadlines.due(now):
-                    self._guarded(alarm.expired)
+                    try:
+                        alarm.expired(now)
+                    except Exception:
+                        self._bug(alarm.expired)
             self._upstream.flush(now)
         self._say_last_words()
 
@@ -115,7 +125,8 @@ class Server:
         def readable(_now: float) -> None:
             if not os.read(fd, 4096):
                 self._unwatch(fd)
-                self.stop("the supervisor is gone")
+                if not self._stopping:  # a supervisor that ends says so first, by signal; transfers go on
+                    self.stop("the supervisor is gone")
 
         self._watch(fd, readable)
 
@@ -144,13 +155,10 @@ class Server:
                 continue
             self._desk.arrived(arrival, now)
 
-    def _guarded(self, handler: Handler) -> None:
-        """A bug must not end the transfers of all other hosts."""
-        try:
-            handler(monotonic())
-        except Exception:
-            self._log.exception("bug in the TFTP server; please report it")
-            self._running.abort(getattr(handler, "__self__", None), "internal error")
+    def _bug(self, handler: Handler) -> None:
+        """It must not end the transfers of all other hosts: only its own transfer ends, if it has one."""
+        self._log.exception("bug in the TFTP server; please report it")
+        self._running.abort(getattr(handler, "__self__", None), "internal error")
 
     def _flush(self) -> None:
         self._desk.flush()

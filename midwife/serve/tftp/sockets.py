@@ -30,6 +30,7 @@ _PKTINFO4 = struct.Struct(
     "i4s4s"
 )  # interface, local address (ipi_spec_dst), address in the header (ipi_addr)
 _PKTINFO6 = struct.Struct("16si")
+_ANY4 = bytes(4)
 _MAPPED = "::ffff:"
 _HEADERS4 = 20 + 8 + 4  # IPv4, UDP, TFTP's opcode and block number
 _HEADERS6 = 40 + 8 + 4
@@ -62,7 +63,10 @@ class Peer:
 
 def prepare_listener(fd: int) -> socket.socket:
     """The inherited listening socket, set to tell the addresses asked. Raises OSError (no UDP socket)."""
-    sock = socket.socket(fileno=fd)
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise OSError(f"file descriptor {fd} is no socket ({error.strerror})") from None
     if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError(f"file descriptor {fd} is no UDP socket (the supervisor passes bound sockets in --fds)")
     sock.setblocking(False)
@@ -119,8 +123,12 @@ def _max_blksize(sock: socket.socket) -> int:
 
 def _local4(data: bytes) -> Address | None:
     _, local, asked = _PKTINFO4.unpack_from(data)
-    # They differ for a broadcast and a multicast, and only there.
-    return (socket.inet_ntoa(local), 0) if local == asked else None
+    # They differ for a broadcast and a multicast. A packet that was queued before IP_PKTINFO was set (this
+    # process is being restarted, and the supervisor holds the port) has no local address: then we trust the
+    # header.
+    if local not in (asked, _ANY4):
+        return None
+    return socket.inet_ntoa(asked), 0
 
 
 def _local6(data: bytes) -> Address | None:
@@ -129,7 +137,8 @@ def _local6(data: bytes) -> Address | None:
     if address.is_multicast:
         return None
     if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped), 0
+        mapped = address.ipv4_mapped
+        return None if mapped.is_multicast or str(mapped) == "255.255.255.255" else (str(mapped), 0)
     return str(address), 0, 0, interface if address.is_link_local else 0
 
 

@@ -66,9 +66,9 @@ class Transfer(Alarm):
     """The state of one transfer. ``start`` sends the first packet; ``on_end`` is called exactly once."""
 
     __slots__ = (
-        "_base", "_deadlines", "_expected", "_images", "_index", "_last", "_many", "_on_end", "_per_piece",
-        "_per_send", "_piece", "_resent", "_sent_at", "_silent_since", "_suspect", "_trip", "_wire",
-        "acked", "blocks", "ended", "job", "proven",
+        "_base", "_deadlines", "_expected", "_images", "_last", "_on_end", "_per_piece", "_per_send", "_piece",
+        "_piece_end", "_piece_start", "_resent", "_sent_at", "_silent_since", "_stride", "_suspect", "_trip",
+        "_window", "_wire", "acked", "blocks", "ended", "job", "proven",
     )  # fmt: skip
 
     def __init__(
@@ -103,11 +103,14 @@ class Transfer(Alarm):
         """Whether the window before it did: then a second ACK of it may be an echo of our own resending."""
         self._sent_at = self._silent_since = 0.0
         self._piece = memoryview(b"")
-        self._index = -1
+        self._piece_start = self._piece_end = 0
+        """The blocks in the piece in hand, counted from 0; the end is not in it."""
+        self._stride = blksize + 4
+        self._window = job.terms.windowsize
         self._per_piece = images.blocks_per_piece(blksize)
         self._per_send = 1
         if job.terms.windowsize > 1 and blksize >= _MIN_SEGMENT:
-            self._segment(blksize + 4)
+            self._segment(self._stride)
 
     @property
     def sent(self) -> int:
@@ -212,14 +215,29 @@ class Transfer(Alarm):
             self._repeat(now)
 
     def _send_window(self, first: int, now: float) -> None:
-        last = first + self.job.terms.windowsize - 1
+        """The next window. The hot path: nearly every packet of the server is sent here."""
+        last = first + self._window - 1
         if last > self.blocks:
             last = self.blocks
         self._base = first
         self._last = last
         self._expected = b"\0\4" + (last & 0xFFFF).to_bytes(2, "big")
         self._sent_at = now
-        self._emit(now)
+        start = self._piece_start
+        if not start < first <= last <= self._piece_end or last - first >= self._per_send:
+            self._emit(now)
+            return
+        stride = self._stride
+        try:
+            self._wire.send(self._piece[(first - start - 1) * stride : (last - start) * stride])
+        except OSError as error:
+            self._failed(error, now)
+            return
+        deadline = now + self._trip.rto  # far below the end of patience, which has just begun anew
+        if deadline < self.queued:
+            self._deadlines.arm(self, deadline)
+        else:
+            self.deadline = deadline
 
     def _repeat(self, now: float) -> None:
         if self._base:
@@ -230,16 +248,14 @@ class Transfer(Alarm):
 
     def _emit(self, now: float) -> None:
         """Send the window in flight, as few sends as the kernel and the pieces allow."""
-        per_piece, per_send = self._per_piece, self._per_send
-        stride = self.job.terms.blksize + 4
+        stride, per_send = self._stride, self._per_send
         block, end = self._base - 1, self._last
         try:
             while block < end:
-                index, at = divmod(block, per_piece)
-                if index != self._index:
-                    self._piece = self._images.piece(self.job.source, stride - 4, index)
-                    self._index = index
-                count = min(end - block, per_piece - at, per_send)
+                if not self._piece_start <= block < self._piece_end:
+                    self._turn_to(block)
+                at = block - self._piece_start
+                count = min(end - block, self._piece_end - block, per_send)
                 self._wire.send(self._piece[at * stride : (at + count) * stride])
                 block += count
         except SourceError as error:
@@ -247,14 +263,25 @@ class Transfer(Alarm):
             self._end("aborted", str(error))
             return
         except OSError as error:
-            if per_send > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE):
-                self._segment(0)  # no checksum offload on this device, or the path became narrower
-                self._emit(now)
-                return
-            self._network_said(error)
-            if self.ended:
-                return
+            self._failed(error, now)
+            return
         self._rearm(now)
+
+    def _failed(self, error: OSError, now: float) -> None:
+        if self._per_send > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE):
+            self._segment(0)  # no checksum offload on this device, or the path became narrower
+            self._emit(now)
+            return
+        self._network_said(error)
+        if not self.ended:
+            self._rearm(now)
+
+    def _turn_to(self, block: int) -> None:
+        """Make the piece with that block, counted from 0, the one in hand. Raises SourceError."""
+        index = block // self._per_piece
+        self._piece = self._images.piece(self.job.source, self.job.terms.blksize, index)
+        self._piece_start = index * self._per_piece
+        self._piece_end = self._piece_start + self._per_piece
 
     def _rearm(self, now: float) -> None:
         wait = self._trip.rto
