@@ -3,8 +3,9 @@
     python bench/tftp.py [--rounds N] [--megabytes N] [--fetch]
 
 Each server is pinned to one core and the client, which is the same for all, to another. The servers take turns
-within a round. CPU is the server process's own with its children (system time included); it is the fair figure,
-because the Python client is the bottleneck wherever its own load is printed above 80 %. Every byte is compared.
+within a round. CPU is that of the server's control group (children and system time included); it is
+the fair figure, because the Python client is the bottleneck wherever its load is printed above 80 %. Every byte
+is compared.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import json
 import os
 import random
 import select
-import shutil
 import socket
 import statistics
 import subprocess
@@ -179,16 +179,35 @@ def client_main(options: argparse.Namespace) -> None:
     )
 
 
-@dataclass
 class Peer:
-    name: str
-    address: tuple[str, int]
-    process: subprocess.Popen[bytes]
+    """A running server in a control group of its own: in.tftpd's children count only there."""
 
-    def cpu(self) -> float:
-        """Seconds of the process and of its children that have ended."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    def __init__(self, name: str, address: tuple[str, int], process: subprocess.Popen[bytes]) -> None:
+        self.name = name
+        self.address = address
+        self.process = process
+        self._group: Path | None = None
+        for base in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")):
+            with contextlib.suppress(OSError):
+                if (base / "cgroup.procs").exists():
+                    group = base / f"midwife-bench-{process.pid}"
+                    group.mkdir()
+                    (group / "cgroup.procs").write_text(str(process.pid))
+                    self._group = group
+
+    def cpu(self) -> float | None:
+        """Seconds so far, or None where that cannot be known (no version 2 control groups, or not root)."""
+        if self._group is None:
+            return None
+        words = (self._group / "cpu.stat").read_text().split()
+        return int(words[words.index("usage_usec") + 1]) / 1e6
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        if self._group is not None:
+            with contextlib.suppress(OSError):  # a child may be ending
+                self._group.rmdir()
 
 
 def free_port() -> int:
@@ -252,29 +271,28 @@ def start_midwife(tree: Path, work: Path, pin: Callable[[], None]) -> Peer:
 def start_others(tree: Path, pin: Callable[[], None]) -> Iterator[Peer | str]:
     """A running peer, or the name of one that is missing."""
     user = "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
-    port = free_port()
-    commands: dict[str, tuple[tuple[str, int], list[str]]] = {
-        "in.tftpd": (("127.0.0.1", port), ["-L", "-a", f"127.0.0.1:{port}", "-u", user, "-s", str(tree)])
+    hpa, advanced = free_port(), free_port()
+    commands: dict[str, tuple[tuple[str, int], str]] = {
+        "in.tftpd": (("127.0.0.1", hpa), f"-L -a 127.0.0.1:{hpa} -u {user} -s {tree}"),
+        "atftpd": (
+            ("127.0.0.1", advanced),
+            f"--daemon --no-fork --bind-address 127.0.0.1 --port {advanced} --user {user} --group {user} "
+            f"--maxthread 2000 --no-multicast --verbose=3 {tree}",
+        ),
+        "dnsmasq": (
+            ("127.0.69.1", 69),  # its TFTP port is fixed
+            f"--keep-in-foreground --conf-file=/dev/null --port=0 --enable-tftp --tftp-root={tree} --user={user} "
+            "--tftp-max=2000 --listen-address=127.0.69.1 --bind-interfaces --pid-file= --quiet-tftp "
+            "--log-facility=/dev/null",
+        ),
     }
-    port = free_port()
-    commands["atftpd"] = (
-        ("127.0.0.1", port),
-        ["--daemon", "--no-fork", "--port", str(port), "--bind-address", "127.0.0.1", "--maxthread", "2000"]
-        + ["--user", user, "--group", user, "--no-multicast", "--verbose=3", str(tree)],
-    )
-    commands["dnsmasq"] = (
-        ("127.0.69.1", 69),  # its TFTP port is fixed
-        ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-max=2000"]
-        + ["--listen-address=127.0.69.1", "--bind-interfaces", f"--user={user}", f"--tftp-root={tree}"]
-        + ["--pid-file=", "--quiet-tftp", "--log-facility=/dev/null"],
-    )
     for name, (address, arguments) in commands.items():
         program = find(name)
         if program is None:
             yield name
             continue
         process = subprocess.Popen(
-            [program, *arguments],
+            [program, *arguments.split()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -294,9 +312,10 @@ def measure(peer: Peer, cell: Cell, file: Path, core: int, result: Result) -> No
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
-    time.sleep(0.05)  # children of a forking server are counted when it has waited for them
     heard = json.loads(done.stdout)
-    result.cpu += peer.cpu() - before
+    after = peer.cpu()
+    if before is not None and after is not None:
+        result.cpu += after - before
     result.megabytes += file.stat().st_size * cell.hosts / 1e6
     result.seconds.append(heard["seconds"])
     result.client_load.append(heard["load"])
@@ -338,14 +357,12 @@ def show(cell: Cell, results: dict[str, Result], rounds: int) -> None:
         notes += [f"spread {spread:.0%}"] if spread > 0.1 else []
         notes += [f"{result.retries} client retries"] if result.retries else []
         notes += [f"{result.failed} FAILED"] if result.failed else []
+        cpu = f"{cost(result):6.2f} ms CPU/MB" if result.cpu else "CPU not known"
         ratio = ""
-        if name != "midwife" and ours.cpu and result.cpu:
-            ratio = (
-                f"midwife: {speed(ours) / speed(result):4.2f}x speed, {cost(ours) / cost(result):4.2f}x CPU  "
-            )
-        print(
-            f"  {name:9}{speed(result):8.1f} MB/s {cost(result):7.2f} ms CPU/MB  {ratio}({', '.join(notes)})"
-        )
+        if name != "midwife":
+            ratio = f"midwife: {speed(ours) / speed(result):.2f}x speed"
+            ratio += f", {cost(ours) / cost(result):.2f}x CPU" if result.cpu and ours.cpu else ""
+        print(f"  {name:9}{speed(result):7.1f} MB/s {cpu}  {ratio:34} ({', '.join(notes)})")
 
 
 def main() -> None:
@@ -384,8 +401,7 @@ def main() -> None:
             if isinstance(peer, str):
                 print(f"missing: {peer} (install it, or run with --fetch)")
                 continue
-            stack.callback(peer.process.wait)
-            stack.callback(peer.process.terminate)
+            stack.callback(peer.stop)
             if alive(peer, files[1]):
                 peers.append(peer)
             else:

@@ -1,6 +1,6 @@
 """Draws terminal pictures of real commands: runs them on a terminal of their own and writes what they show as SVG.
 
-    python docs/images/make.py OUT.svg "TITLE" [--width N] COMMAND…
+    python docs/images/make.py OUT.svg TITLE COMMAND… [--width N] [--until TEXT]
 
 Every COMMAND is one argument, run by the shell; its line stands above its output, as on a screen. A live display
 that erases itself (`make demo`) leaves what would be left on the screen. Fonts are the reader's own: the picture
@@ -30,7 +30,7 @@ def run(command: str, width: int) -> str:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(width)}
-        os.execvp("/bin/sh", ["sh", "-c", command])
+        os.execvp("/bin/sh", ["sh", "-c", command])  # noqa: S606 - the caller says what to run
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     said = b""
     while True:
@@ -67,13 +67,18 @@ def main() -> None:
     parser.add_argument("title")
     parser.add_argument("commands", nargs="+", metavar="COMMAND")
     parser.add_argument("--width", type=int, default=120, help="columns")
+    parser.add_argument("--until", metavar="TEXT", help="leave out the line with this text and all after it")
     arguments = parser.parse_args()
     console = Console(record=True, width=arguments.width, file=sys.stderr, force_terminal=True)
     for number, command in enumerate(arguments.commands):
         shown = settled(run(command, arguments.width))
+        if arguments.until and arguments.until in shown:
+            shown = shown[: shown.index(arguments.until)].rpartition("\n")[0].rstrip()
         console.print(Text.assemble("\n" if number else "", ("$ ", "dim"), (command, "bold")))
         console.print(Text.from_ansi(shown), soft_wrap=False)
-    picture = _FONT_FACE.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code, monospace", "ui-monospace, monospace")
+    picture = _FONT_FACE.sub("", CONSOLE_SVG_FORMAT).replace(
+        "Fira Code, monospace", "ui-monospace, monospace"
+    )
     svg = console.export_svg(title=arguments.title, code_format=picture)
     arguments.out.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
 

@@ -62,6 +62,8 @@ def next_event(host: HostStatus, now: float) -> str:
     expected = EXPECTED.get(State(host.state))
     if not expected:
         return "-"
+    if host.state == State.ARMED and host.note:
+        return f"{expected}; last: {printable(host.note)}"
     if host.deadline and host.deadline < now:
         return f"{expected} overdue by {age(now - host.deadline)}"
     return f"{expected} within {age(host.deadline - now)}" if host.deadline else expected

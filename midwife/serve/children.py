@@ -44,6 +44,12 @@ class ChildProcess:
         """Its exit code (negative: the signal that killed it)."""
         return await asyncio.shield(self._code)
 
+    def stop(self) -> None:
+        """Ask it to end in order. By its pipe, not by signal: it may have one from systemd already, and a second
+        SIGTERM means to the TFTP process that it shall drop its transfers."""
+        if self._process.stdin:
+            self._process.stdin.close()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it has ended."""
         with contextlib.suppress(ProcessLookupError):
@@ -56,7 +62,6 @@ class ChildProcess:
             self._loop.call_soon_threadsafe(self._ended, code)
 
     def _ended(self, code: int) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
+        self.stop()
         if not self._code.done():
             self._code.set_result(code)

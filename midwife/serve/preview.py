@@ -11,16 +11,12 @@ from midwife.core.facts import Facts, Firmware
 from midwife.images.library import BootImage, Library
 from midwife.images.names import ImageError
 from midwife.serve.netboot import netboot_target
-from midwife.serve.render import Renderer, RenderError
+from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.dhcp import describe
 from midwife.wire.identity import dashed_mac
 
 __all__ = ["KINDS", "PathAnswer", "Preview"]
-
-ATTEMPT = "preview0"
-TOKEN = f"{ATTEMPT}.your-token-is-made-at-boot"
-"""Stands for the token, at its real length."""
 
 KINDS = ("boot.cfg", "pxelinux", "ipxe")
 
@@ -65,9 +61,9 @@ class Preview:
                 raise RenderError(f"{found.name} has nothing to boot: {found.reasons[-1]}")
             return self._renderer.wait(kind, found, facts)
         if kind == "boot.cfg":
-            return self._renderer.boot_cfg(found, image, ATTEMPT, TOKEN, proto)
+            return self._renderer.boot_cfg(found, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
         make = self._renderer.ipxe if kind == "ipxe" else self._renderer.pxelinux
-        return make(found, facts, image, ATTEMPT, TOKEN)
+        return make(found, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN)
 
     def paths(self, facts: Facts) -> Iterator[PathAnswer]:
         """The DHCP answer for every kind of firmware."""

@@ -23,7 +23,11 @@ from midwife.wire import bootcfg
 from midwife.wire.bootcmd import ESXI, LINUX, BootCommandError, Endpoint, check_length, kernel_words
 from midwife.wire.identity import dashed_mac
 
-__all__ = ["RenderError", "Renderer", "Urls"]
+__all__ = ["SAMPLE_ATTEMPT", "SAMPLE_TOKEN", "RenderError", "Renderer", "Urls"]
+
+SAMPLE_ATTEMPT = "preview0"
+SAMPLE_TOKEN = f"{SAMPLE_ATTEMPT}.your-token-is-made-at-boot"
+"""Stand for those of a real boot, at their real length."""
 
 
 class RenderError(Exception):

@@ -21,7 +21,7 @@ from midwife.serve.attempts import Attempts
 from midwife.serve.hostrows import TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt
 from midwife.serve.names import BadName, clean, parse_bootcfg, parse_pxelinux
-from midwife.serve.render import Renderer, RenderError
+from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.identity import InvalidIdentity, clean_hostname, clean_serial, parse_mac, parse_uuid
 
@@ -197,7 +197,7 @@ class Resolver:
             if kind == "boot.cfg":
                 return Refused(ask.id, f"{answer.name}: {why}")
             return Content(ask.id, self._renderer.wait(kind, answer, facts))
-        image = self._library.get(answer.image)
+        image = self._bootable(kind, answer, facts, ask.proto)
         if not self._carries_token(kind, image):
             via = f"{kind} over {ask.proto}"
             attempt = self._attempts.begin(answer, facts, image, ask.client, via)
@@ -205,6 +205,19 @@ class Resolver:
         grant = self._attempts.grant(answer, facts, image, ask.client, f"{kind} over {ask.proto}")
         body = self._text(kind, answer, facts, image, grant.attempt, grant.token, ask.proto)
         return Content(ask.id, body, attempt=grant.attempt)
+
+    def _bootable(self, kind: str, answer: Answer, facts: Facts, proto: str) -> BootImage:
+        """The image, once its configuration was rendered on trial: what cannot be given begins no boot attempt.
+
+        Raises ImageError and RenderError, which the timeline of the host tells.
+        """
+        try:
+            image = self._library.get(answer.image)
+            self._text(kind, answer, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
+        except (ImageError, RenderError) as error:
+            self._attempts.seen(answer, facts, "no-config", f"{kind} over {proto}: {error}", {})
+            raise
+        return image
 
     def _text(
         self, kind: str, answer: Answer, facts: Facts, image: BootImage, attempt: str, token: str, proto: str

@@ -163,7 +163,7 @@ class Supervisor:
     async def _stop(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """The data plane finishes its transfers, by itself if they take long; the control process ends now."""
         for one in self._children.values():
-            one.signal(signal.SIGTERM)
+            one.stop()
         _, late = await asyncio.wait(keepers, timeout=_TRANSFER_GRACE)
         control, *planes = keepers
         if control in late:

@@ -49,9 +49,7 @@ class Scene:
 
     def wait_event(self, kind: str, *, since: int = 0, text: str = "") -> str:
         """The log's line about this event."""
-        return self.service.wait_event(
-            HOST, kind, BOOT_SECONDS, machine=self.machine, since=since, text=text
-        )
+        return self.service.wait_event(HOST, kind, BOOT_SECONDS, machine=self.machine, since=since, text=text)
 
     def story(self, what: str) -> str:
         """For the message of a failed assertion."""
@@ -95,19 +93,34 @@ class Scene:
             self._prove_tftp_options()
 
     def prove_loader(self, name: str, proto: str) -> None:
-        """The boot loader came from midwife and the timeline tells so."""
+        """The boot loader came from midwife, the timeline tells so, and TFTP's options were negotiated."""
         loaders = [event["text"] for event in self.service.events(HOST) if event["kind"] == "loader"]
-        wanted = f"{name} fetched by"
-        assert [text for text in loaders if text.startswith(wanted) and f"over {proto}," in text], self.story(
-            f"no word of {name} over {proto}"
-        )
+        told = [
+            text for text in loaders if text.startswith(f"{name} fetched by") and f"over {proto}," in text
+        ]
+        assert told, self.story(f"no word of {name} over {proto}")
+        if proto == "tftp":
+            # What EDK2 asks for: blocks of 1468 bytes, four in flight.
+            self.service.log.wait_for(rf'event=served .*name={name} options="blksize=1468 windowsize=4"', 1)
 
     def _prove_timeline(self, attempt: str, *, proto: str, proxied: bool) -> None:
         everything = self.service.events(HOST)
-        assert ("dhcp" in {event["kind"] for event in everything}) is proxied, self.story("who answered DHCP?")
+        assert ("dhcp" in {event["kind"] for event in everything}) is proxied, self.story(
+            "who answered DHCP?"
+        )
         events = [event for event in everything if event["attempt"] == attempt]
         steps = ["step-done"] * len(self.steps)
-        story = ["boot", "config", "loading", "booted", "callback", "customizing", "connected", *steps, "ready"]
+        story = [
+            "boot",
+            "config",
+            "loading",
+            "booted",
+            "callback",
+            "customizing",
+            "connected",
+            *steps,
+            "ready",
+        ]
         told = [event["kind"] for event in events if event["kind"] in story]
         # A loader may fetch its configuration twice; everything else happens once, in this order.
         once = [kind for i, kind in enumerate(told) if kind != "config" or told[i - 1] != "config"]
@@ -170,8 +183,12 @@ def in_lab(
     steps: Sequence[Mapping[str, Any]] = STEPS,
     options: str = "",
     netboot: bool = True,
+    reboots: bool = True,
 ) -> Scene:
-    """A network of its own. dhcp: makes the DHCP server's boot options out of the site; none: it knows none."""
+    """A network of its own. dhcp: makes the DHCP server's boot options out of the site; none: it knows none.
+
+    reboots=False: a reset switches the machine off, and the test switches it on again.
+    """
     site = write_site(
         root / "site",
         guest,
@@ -183,7 +200,7 @@ def in_lab(
         netboot=netboot,
     )
     lab = make_lab(boot=dhcp(site) if dhcp else None)
-    machine = lab.machine(HOST, firmware)
+    machine = lab.machine(HOST, firmware, reboots=reboots)
     assert machine.mac == _MAC
     service = Service(lab, site)
     service.start()
@@ -191,7 +208,12 @@ def in_lab(
 
 
 def in_usernet(
-    usernet: UserNet, guest: Guest, root: Path, firmware: Firmware, *, steps: Sequence[Mapping[str, Any]] = STEPS
+    usernet: UserNet,
+    guest: Guest,
+    root: Path,
+    firmware: Firmware,
+    *,
+    steps: Sequence[Mapping[str, Any]] = STEPS,
 ) -> Scene:
     """QEMU's user network: every host has the address 127.0.0.1, so that only the token tells them apart."""
     ports = Ports(*(free_port(), free_port(), free_port()), bind="127.0.0.1")

@@ -60,6 +60,22 @@ def free_udp_port() -> int:
     return free_port(socket.SOCK_DGRAM)
 
 
+_READER = """
+import json, sqlite3, sys
+db = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, timeout=10)
+print(json.dumps(db.execute(sys.argv[2], json.loads(sys.argv[3])).fetchall()))
+"""
+
+
+def read_rows(path: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """One query, without a lock that outlives it."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return db.execute(query, values).fetchall()
+    finally:
+        db.close()
+
+
 @dataclass(slots=True)
 class Running:
     """A service, started and stopped by the test. The supervisor is ``child``."""
@@ -88,6 +104,12 @@ class Running:
         assert self.child is not None
         return self.child
 
+    @property
+    def data(self) -> Path:
+        """The data directory, as the service sees it: it may have mounts of its own."""
+        seen = self.site / "data"
+        return Path(f"/proc/{self.running.pid}/root{seen}") if self.before else seen
+
     def section(self, name: str) -> Any:
         """A section of midwife.yaml as it is now."""
         return yaml.safe_load((self.site / "midwife.yaml").read_text())[name]
@@ -114,11 +136,14 @@ class Running:
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Straight from the database file, as ``midwife status`` reads it."""
-        db = sqlite3.connect(f"file:{self.site / 'data' / 'midwife.db'}?mode=ro", uri=True, timeout=10)
-        try:
-            return db.execute(query, values).fetchall()
-        finally:
-            db.close()
+        path = str(self.site / "data" / "midwife.db")
+        if not self.before:
+            return read_rows(path, query, *values)
+        # SQLite follows /proc/…/root to our own root, so the reader must be where the service is.
+        command = ["nsenter", "-m", "-t", str(self.running.pid), sys.executable, "-c", _READER]
+        words = [path, query, json.dumps(values)]
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=True, timeout=60)
+        return [tuple(row) for row in json.loads(done.stdout)]
 
     def timeline(self, host: str = HOST) -> list[tuple[Any, ...]]:
         """Kind and text of the host's events."""

@@ -1,5 +1,6 @@
 """How ``midwife serve`` starts, refuses to start, gives up, or goes on where it must not give up."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Running
+from midwife.images.iso import import_iso
+from midwife.images.library import Library
+
+from ..peers.esxiso import look_alike
+from .conftest import HOST, MAC, Running
 from .waiting import eventually, process
 from .web import connect, fetch
 
@@ -106,6 +111,32 @@ def test_a_broken_file_in_the_data_directory_ends_it_with_one_sentence(
     assert words in text
 
 
+# seen to at every start
+
+
+def test_a_killed_import_is_cleared_away_and_a_loader_that_cannot_work_is_told(
+    service: Make, tmp_path: Path
+) -> None:
+    running = service()
+    data = running.site / "data"
+    import_iso(look_alike(tmp_path).path, Library(data, {}, running.site), "esxi")
+    leftover = data / "images" / ".tmp-killed"
+    leftover.mkdir()
+    (leftover / "half.v00").write_bytes(bytes(1000))
+    (running.site / "hosts" / f"{HOST}.yaml").write_text(f"macs: {MAC}\nimage: esxi\n")
+    (running.site / "loaders").mkdir()
+    pxelinux = running.site / "loaders" / "pxelinux.0"
+    pxelinux.write_bytes(bytes(100) + b"PXELINUX 6.04" + bytes(100))
+    child = running.start().running
+    assert not leftover.exists()
+    assert "which cannot load ESXi's mboot.c32" in child.text()
+    pxelinux.write_bytes(bytes(100) + b"PXELINUX 3.86" + bytes(100))
+    since = child.mark()
+    child.signal(signal.SIGHUP)
+    running.wait_event("reloaded", "")
+    assert "mboot.c32" not in "\n".join(child.lines[since:]), "told no more once it is mended"
+
+
 # deaths
 
 
@@ -172,12 +203,18 @@ def small_disk(service: Make) -> Iterator[Running]:
     return running.start()
 
 
+def fill(path: Path) -> None:
+    """Until not one more page fits."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    assert os.statvfs(path).f_bavail == 0
+
+
 def test_boots_go_on_while_the_disk_is_full_and_history_is_written_afterwards(small_disk: Running) -> None:
     port = small_disk.port("http")
     filler = small_disk.data / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while file.write(bytes(4096)) == 4096:
-            pass
+    fill(filler)
     log = small_disk.running
     where = small_disk.configure()
     with connect(port) as ipxe:
@@ -190,7 +227,8 @@ def test_boots_go_on_while_the_disk_is_full_and_history_is_written_afterwards(sm
     assert small_disk.state() == "armed", "nothing of it is on disk"
     filler.unlink()
     log.wait_for("the database can be written again", 20)
-    eventually(lambda: small_disk.state() == "booted", "what happened meanwhile to be on disk")
+    small_disk.wait_event("booted")
+    assert small_disk.state() == "booted"
     kinds = [kind for kind, _ in small_disk.timeline()]
     assert kinds.index("config") < kinds.index("booted")
     assert log.text().count("the database cannot be written") == 1

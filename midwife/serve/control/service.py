@@ -153,6 +153,8 @@ class Service:
             found = self._attempts.find(attempt)
             if found is None or image != str(found.answer.get("image")).lower():
                 return  # a rendered configuration: told when it was made
+            if name not in found.files and name.rpartition("/")[2] not in LOADERS:
+                return  # one that mboot looks for beside itself: IMAGE/01-mac/boot.cfg
             complete = report.kind == "served" and report.sent >= report.size
             self._attempts.served(
                 attempt, name, report.sent, complete=complete, proto=report.proto, client=report.client

@@ -71,7 +71,8 @@ class Server:
             on_lost=self._desk.drop_parked,
         )
         self._last_call = _LastCall(partial(self._running.abort_all, "the server stops"))
-        self._stopping = 0
+        self._stopping = False
+        self._signalled = False
 
     def run(self) -> None:
         """Serve until told to stop, then until the last transfer has ended."""
@@ -114,7 +115,10 @@ class Server:
         def signalled(_now: float) -> None:
             with contextlib.suppress(BlockingIOError):
                 for number in reading.recv(64):
-                    if number in signals:
+                    if number in signals and self._signalled:
+                        self._running.abort_all("the server stops")
+                    elif number in signals:
+                        self._signalled = True
                         self.stop(f"signal {signal.Signals(number).name}")
 
         self._watch(reading.fileno(), signalled)
@@ -125,17 +129,15 @@ class Server:
         def readable(_now: float) -> None:
             if not os.read(fd, 4096):
                 self._unwatch(fd)
-                if not self._stopping:  # a supervisor that ends says so first, by signal; transfers go on
-                    self.stop("the supervisor is gone")
+                self.stop("the supervisor is gone")
 
         self._watch(fd, readable)
 
     def stop(self, why: str) -> None:
-        """Take no more requests; let the running transfers end."""
-        self._stopping += 1
-        if self._stopping > 1:
-            self._running.abort_all("the server stops")
+        """Take no more requests; let the running transfers end. Nothing new if it is said again."""
+        if self._stopping:
             return
+        self._stopping = True
         self._log.info("stopping", reason=why, transfers=len(self._running))
         for listener in self._listeners:
             self._unwatch(listener.fileno())

@@ -273,8 +273,7 @@ class Transfer(Alarm):
             self._emit(now)
             return
         self._network_said(error)
-        if not self.ended:
-            self._rearm(now)
+        self._rearm(now)
 
     def _turn_to(self, block: int) -> None:
         """Make the piece with that block, counted from 0, the one in hand. Raises SourceError."""
@@ -284,6 +283,8 @@ class Transfer(Alarm):
         self._piece_end = self._piece_start + self._per_piece
 
     def _rearm(self, now: float) -> None:
+        if self.ended:  # the send itself told that the client is gone
+            return
         wait = self._trip.rto
         if not self.proven and wait > MAX_RTO:
             wait = MAX_RTO

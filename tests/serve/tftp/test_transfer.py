@@ -24,6 +24,7 @@ class FakeWire:
         self.sent: list[Packet] = []
         self.waiting: list[bytes | OSError] = []
         self.segment = 0
+        self.nobody_listens = False
         self.refuses_segments: int = 0
         """errno of a send that the kernel would have to cut."""
 
@@ -36,6 +37,8 @@ class FakeWire:
         return first
 
     def send(self, packet: bytes | memoryview) -> int:
+        if self.nobody_listens:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
         raw = bytes(packet)
         size = self.segment or len(raw)
         if len(raw) > size and self.refuses_segments:
@@ -203,6 +206,14 @@ class TestEndings:
         lab.wire.waiting.append(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
         lab.transfer.readable(lab.now)
         assert lab.ending == Ending("aborted", "the client closed its port")
+
+    @pytest.mark.parametrize("asked", [(), (("tsize", "6000"),)])
+    def test_a_client_that_is_gone_when_we_repeat_leaves_no_alarm(self, asked: tuple) -> None:
+        lab = Lab(b"x" * 6000, granted=asked)
+        lab.wire.nobody_listens = True
+        lab.time_passes(1.0)
+        assert lab.ending == Ending("aborted", "the client closed its port")
+        assert lab.deadlines.next == float("inf")
 
     def test_other_network_errors_pass(self) -> None:
         lab = Lab(b"x" * 600)
