@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": ("midwife.cli.reload", "Let a running service read its site again."),
     "status": ("midwife.cli.status", "Every host: state, progress, what comes next."),
     "events": ("midwife.cli.events", "The timeline of a host, or of all."),
+    "push": ("midwife.cli.push", "Customize a host that is up now, without waiting for its call."),
     "explain": ("midwife.cli.explain", "What a machine gets, why, and the exact answers it will see."),
     "render": ("midwife.cli.render", "The exact bytes a host would get: boot.cfg, pxelinux, ipxe."),
     "dhcp-snippet": ("midwife.cli.dhcp_snippet", "What to paste into the DHCP server that is there."),

@@ -79,7 +79,7 @@ class Attempts:
             self._flag(live, address, via)
             return live.attempt.id
         if live is None or live.starts_over():
-            live = self._start(row, answer, image, via)
+            live = self._start(row, answer, image, f"{image.name}, first seen by {via}")
         live.touched = self._clock()
         return live.attempt.id
 
@@ -96,7 +96,7 @@ class Attempts:
             owner = live.attempt.id
             return Grant(owner, tokens.mint(self._secret, owner, address), flagged=True)
         if live is None or live.starts_over() or (live.attempt.address not in ("", address)):
-            live = self._start(row, answer, image, via)
+            live = self._start(row, answer, image, f"{image.name}, first seen by {via}")
         live.touched = self._clock()
         if live.attempt.state is State.LOADING:
             current = replace(
@@ -204,6 +204,17 @@ class Attempts:
             self.event(host, "callback-again", text)
             return False
         return self.move(host, Trigger.CALL, "callback", text)
+
+    def vouch(self, answer: Answer, facts: Facts, pinned: tuple[str, ...], address: str) -> Attempt:
+        """A person says: this host is up, at this address, with these SSH host keys. It counts as called back.
+
+        What was under way is over. Raises TooManyStrangersError.
+        """
+        row = self._rows.meet(answer, facts)
+        live = self._start(row, answer, None, f"a host that is up at {address}, by a person's word")
+        text = f"taken as called back: a person says that it is up at {address}"
+        self.callback(row.id, pinned, Facts(), text, address)
+        return live.attempt
 
     def rebooting(self, attempt: str, on: bool) -> None:
         """A reboot step runs (or ended): the host's next boot is part of this attempt."""
@@ -318,7 +329,7 @@ class Attempts:
         text = f"{via} fetched from {address} while {owner.address} is booting: its token is worth nothing"
         self.event(owner.host, "flagged", text, {"address": address})
 
-    def _start(self, row: HostRow, answer: Answer, image: BootImage, via: str) -> Trip:
+    def _start(self, row: HostRow, answer: Answer, image: BootImage | None, told: str) -> Trip:
         old = self._live.get(row.id)
         now = self._clock()
         if old:
@@ -338,12 +349,12 @@ class Attempts:
             now,
             deadline=self._deadline(state, now),
             answer=_described(answer, image),
-            files=_sizes(image),
+            files=_sizes(image) if image else {},
         )
         live = self._live[row.id] = Trip(attempt, now, now)
         self._by_attempt[attempt.id] = row.id
         self._save(live)
-        self.event(row.id, "boot", f"boot attempt {attempt.id} of {image.name}, first seen by {via}")
+        self.event(row.id, "boot", f"boot attempt {attempt.id} of {told}")
         return live
 
     def _save(self, live: Trip) -> None:
@@ -369,9 +380,9 @@ class Attempts:
         return now + allowed if allowed else None
 
 
-def _described(answer: Answer, image: BootImage) -> dict[str, Any]:
+def _described(answer: Answer, image: BootImage | None) -> dict[str, Any]:
     return {
-        "image": image.name,
+        "image": image.name if image else "",
         "mode": answer.mode,
         "configuration": answer.configuration,
         "reasons": list(answer.reasons),

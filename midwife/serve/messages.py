@@ -1,4 +1,4 @@
-"""What the data plane and the control process say to each other over their Unix socket.
+"""What the data plane, the command line and the control process say to each other over their Unix socket.
 
 One JSON object a line, both ways. The data plane asks (``Ask``) what a name stands for and gets ``Found``,
 ``Content`` or ``Refused`` back with the same id; it tells what it served (``Report``) without waiting. The
@@ -21,6 +21,8 @@ __all__ = [
     "Found",
     "Message",
     "Outcome",
+    "Push",
+    "Pushed",
     "Refused",
     "Report",
     "decode",
@@ -98,11 +100,32 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """A person asks (``midwife push``): customize this host now, it is up. Only our own user can ask."""
+
+    id: int
+    host: str
+    address: str = ""
+    """Where it is; "": where its file or its last boot says."""
+    keys: list[str] = field(default_factory=list)
+    """Its SSH host keys as the person vouches for them; none: those of its last authenticated callback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What came of it; ``text`` is for the person."""
+
+    id: int
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flush:
     """Cached answers are no longer true."""
 
 
-Message = Ask | Found | Content | Refused | Report | Flush
+Message = Ask | Found | Content | Refused | Report | Push | Pushed | Flush
 Outcome = Found | Content | Refused
 
 _KINDS: dict[str, type[Message]] = {
@@ -111,6 +134,8 @@ _KINDS: dict[str, type[Message]] = {
     "content": Content,
     "refused": Refused,
     "report": Report,
+    "push": Push,
+    "pushed": Pushed,
     "flush": Flush,
 }
 _NAMES = {cls: name for name, cls in _KINDS.items()}

@@ -116,16 +116,14 @@ class Supervisor:
                 self._failed = True
                 self._stopping.set()
                 return
-            hint = None
+            hint = {}
             if name == "control" and code == GIVE_UP:
                 # The data plane goes on with what it knows: transfers end, cached files are served.
-                hint = "mend what it says above; midwife reload tries again at once"
+                hint = {"hint": "mend what it says above; midwife reload tries again at once"}
                 pause = _MAX_PAUSE
             elif time.monotonic() - started > _STEADY:
                 pause = 0.0
-            self._log.error(
-                "process died, starting it again", process=name, code=code, pause=pause, hint=hint
-            )
+            self._log.error("process died, starting it again", process=name, code=code, pause=pause, **hint)
             if pause:
                 self._mended.clear()
                 await self._first(self._stopping, self._mended, within=pause)

@@ -217,8 +217,9 @@ def test_mboot_loads_the_image(farm: Farm, host: str, proto: Proto) -> None:
     assert (status["state"], status["files_done"], status["files"]) == ("booted", len(names), len(names))
     assert status["bytes_done"] == status["bytes"] == sum(m.size for m in (loaded.kernel, *loaded.modules))
     assert farm.service.rows("SELECT count(*) FROM attempts WHERE host = ?", host) == [(1,)]
-    told = [kind for kind in farm.kinds(host) if kind != "config"]
-    assert told == ["boot", *(["loader"] if "/a/" in "/" + loaded.crypto else []), "loading", "booted"]
+    told = [(event["kind"], event["text"]) for event in farm.service.events(host)]
+    assert [kind for kind, _ in told if kind not in ("config", "loader")] == ["boot", "loading", "booted"]
+    assert not [text for kind, text in told if kind == "loader" and "boot.cfg" in text], "it is no loader"
 
 
 @pytest.mark.parametrize("proto", ["tftp", "http"])

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from midwife.serve.control.desk import Desk
-from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, Report, split_attempt
+from midwife.serve.messages import Ask, Content, Found, Outcome, Pushed, Refused, Report, split_attempt
 from midwife.serve.names import BadName, clean
 
 __all__ = ["ControlStub"]
@@ -28,7 +28,7 @@ class ControlStub:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._desk = Desk(self._resolve, self._report)
+        self._desk = Desk(self._resolve, self._report, lambda push: Pushed(push.id, False, ""))
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._desk.start(self._listener), self._loop).result(10)

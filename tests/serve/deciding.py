@@ -1,5 +1,5 @@
-"""A small site with its images and everything that decides, put together as the control process does it, with a clock
-that stands still.
+"""A small site with its images and everything that decides, put together as the control process does it, with a
+clock that stands still.
 
     host     identified by   boots
     esx-01   MAC ...:01      linux image "rescue", configuration "base"

@@ -1,4 +1,4 @@
-"""Boot attempts on a clock that stands still: whose is a boot, when is it over, and what a hostile network can do."""
+"""Boot attempts on a clock that stands still: whose is a boot, when is it over, what a hostile network can do."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

@@ -20,6 +20,8 @@ from midwife.serve.messages import (
     Found,
     Message,
     Outcome,
+    Push,
+    Pushed,
     Refused,
     Report,
     decode,
@@ -59,7 +61,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "desk.sock"))
     listener.listen()
-    desk = Desk(resolve, lambda _report: None)
+    desk = Desk(resolve, lambda _report: None, lambda push: Pushed(push.id, True, f"pushing {push.host}"))
     await desk.start(listener)
     yield desk
     await desk.close()
@@ -140,6 +142,13 @@ async def test_a_bug_is_logged_without_local_variables(
     assert await plane.hear() == Refused(2, "no x")
 
 
+async def test_a_person_may_ask_for_a_push(desk: Desk, connect: Connect) -> None:
+    command = await connect()
+    await command.hear()
+    command.say(encode(Push(1, "esx-01")))
+    assert await command.hear() == Pushed(1, True, "pushing esx-01")
+
+
 # the messages themselves
 
 words = st.text(max_size=40)
@@ -153,6 +162,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(
         Report, words, words, words, words, words, st.integers(), st.integers(), st.floats(0, 9), words
     ),
+    st.builds(Push, st.integers(), words, words, st.lists(words, max_size=3)),
+    st.builds(Pushed, st.integers(), st.booleans(), words),
     st.just(Flush()),
 )
 

@@ -13,7 +13,7 @@ import pytest
 
 from midwife.serve.control.desk import Desk
 from midwife.serve.link import ControlAway, ControlLink
-from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, Report
+from midwife.serve.messages import Ask, Content, Found, Outcome, Pushed, Refused, Report
 
 
 def ask(name: str) -> Ask:
@@ -33,7 +33,7 @@ class Control:
         self.desk: Desk | None = None
 
     async def start(self) -> None:
-        self.desk = Desk(self._resolve, self._report)
+        self.desk = Desk(self._resolve, self._report, lambda push: Pushed(push.id, False, ""))
         await self.desk.start(self.listener.dup())
 
     async def die(self) -> None:

@@ -72,7 +72,7 @@ def test_a_broken_template_costs_its_hosts_their_answer_and_nothing_else(site_ro
 
 def test_a_template_cannot_be_had_from_outside(site_root: Path) -> None:
     (site_root / "secret.j2").write_text("secret")
-    with pytest.raises(RenderError, match="secret.j2"):
+    with pytest.raises(RenderError, match=r"secret\.j2"):
         render(site_root, "linux.ipxe.j2", "{% include '../secret.j2' %}")
 
 

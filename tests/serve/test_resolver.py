@@ -330,8 +330,11 @@ QUERY = st.dictionaries(
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("site")
-    site = make_site(root, rules=[{"name": "dells", "patterns": ["vendor=Dell"], "items": {"image": "rescue"}},
-                                  {"name": "net", "patterns": ["ipv4=10.0.0.1-10.0.0.9"], "items": {"boot": "local"}}])  # fmt: skip
+    rules = [
+        {"name": "dells", "patterns": ["vendor=Dell"], "items": {"image": "rescue"}},
+        {"name": "net", "patterns": ["ipv4=10.0.0.1-10.0.0.9"], "items": {"boot": "local"}},
+    ]
+    site = make_site(root, rules=rules)
     (root / "files" / "driver.vib").write_text("a driver")
     (root / "files" / "etc").symlink_to("/etc")
     world = World(site)

@@ -177,9 +177,10 @@ def test_sigterm_ends_everything_in_order(service: Callable[..., Running], tmp_p
     children = list(children_of(running.running.pid))
     begun, go_on = threading.Event(), threading.Event()
 
-    def pause(_packet: object) -> None:
-        begun.set()
-        go_on.wait(30)
+    def pause(packet: object) -> None:
+        if isinstance(packet, tftpy.TftpPacketTypes.TftpPacketDAT):
+            begun.set()
+            go_on.wait(30)
 
     over_tftp: list[bytes] = []
     slow_tftp = threading.Thread(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from midwife.serve.messages import Ask, Flush, Outcome, Refused, Report, decode, encode
+from midwife.serve.messages import Ask, Flush, Outcome, Push, Pushed, Refused, Report, decode, encode
 
 __all__ = ["Desk"]
 
@@ -23,9 +23,15 @@ _LINE_LIMIT = 1 << 20  # bytes
 class Desk:
     """Answers the data plane."""
 
-    def __init__(self, resolve: Callable[[Ask], Outcome], report: Callable[[Report], None]) -> None:
+    def __init__(
+        self,
+        resolve: Callable[[Ask], Outcome],
+        report: Callable[[Report], None],
+        push: Callable[[Push], Pushed],
+    ) -> None:
         self._resolve = resolve
         self._report = report
+        self._push = push
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._log = structlog.get_logger().bind(part="control")
@@ -59,6 +65,9 @@ class Desk:
                         await writer.drain()
                     case Report() as report:
                         self._take(report)
+                    case Push() as push:
+                        writer.write(encode(self._push(push)))
+                        await writer.drain()
         except (OSError, ValueError) as error:
             self._log.warning("data plane connection lost", reason=f"{type(error).__name__}: {error}")
         except asyncio.CancelledError:

@@ -117,9 +117,11 @@ class Runs:
                 self.start(attempt, host.facts, client, trusted=bool(attempt.pinned))
             elif row.state == "running":
                 self._take_up(row)
-            else:  # stopped between the last step and the last word
-                state: Any = row.state
-                self._finish(row, Outcome(state, row.step, row.error))
+            elif row.state == "done":  # stopped between the last step and the last word
+                text = f"{row.step} steps were done before the service was restarted"
+                self._attempts.move(row.host, Trigger.DONE, "ready", text, attempt=row.attempt)
+            else:
+                self._attempts.move(row.host, Trigger.FAIL, "failed", row.error, attempt=row.attempt)
         for row in self._store.unfinished_runs():
             if row.id not in self._engine.active():
                 self._store.update_run(

@@ -19,6 +19,7 @@ from midwife.serve.callback import CallbackListener
 from midwife.serve.control.bound import keep_bound
 from midwife.serve.control.desk import Desk
 from midwife.serve.control.enrolment import enroll, facts_of
+from midwife.serve.control.pushes import Pushes
 from midwife.serve.control.quiet import Quiet
 from midwife.serve.control.reception import Reception
 from midwife.serve.control.runs import Runs
@@ -65,7 +66,8 @@ class Service:
         self._attempts.on_over = self._runs.cancel
         self._resolver = self._make_resolver(site)
         self._reception = Reception(site, self._attempts, self._runs, self._resolver.decide, keys.secret)
-        self._desk = Desk(lambda ask: self._resolver.resolve(ask), self._report)
+        self._pushes = Pushes(site, self._attempts, self._runs, self._resolver.decide)
+        self._desk = Desk(lambda ask: self._resolver.resolve(ask), self._report, self._pushes.handle)
         self._callbacks = CallbackListener(lambda call: self._reception.handle(call))
 
     async def run(self, sockets: ControlSockets, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -107,8 +109,9 @@ class Service:
         self._attempts.deadlines = site.main.deadlines
         self._runs.site = site
         self._resolver = self._make_resolver(site)
-        self._reception.site = site
-        self._reception.decide = self._resolver.decide
+        for asker in (self._reception, self._pushes):
+            asker.site = site
+            asker.decide = self._resolver.decide
         enroll(site, self._store, self._attempts, self._resolver.decide)
         self._desk.flush()
         self.note("reloaded", f"{len(site.hosts)} hosts, {len(site.rules)} rules")

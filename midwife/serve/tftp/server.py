@@ -124,12 +124,12 @@ class Server:
         self._watch(reading.fileno(), signalled)
 
     def stop_at_end_of(self, fd: int) -> None:
-        """Stop in order when this pipe ends: the supervisor is gone. Raises OSError for what is no pipe."""
+        """Stop in order when this pipe ends: the supervisor closed it, or is gone. Raises OSError for what is no pipe."""
 
         def readable(_now: float) -> None:
             if not os.read(fd, 4096):
                 self._unwatch(fd)
-                self.stop("the supervisor is gone")
+                self.stop("the supervisor closed the pipe, or is gone")
 
         self._watch(fd, readable)
 
