@@ -2,8 +2,8 @@
 
     python bench/http.py [--rounds N] [--megabytes N]
 
-The same curl-like client loads the same file from each server in turn, over 1 and over 64 connections, and checks
-every byte by SHA-256 outside of the measured time. CPU is the server's own (user and system, threads included), from
+The same client loads the same file from each server in turn, over 1 and over 64 connections. The bytes are checked
+by SHA-256 before the measurement. CPU is the server's own (user and system, threads included), from
 /proc: it is the fair figure, as client and server share the machine. Prints ratios of the same round; no test.
 """
 
@@ -169,7 +169,7 @@ def measure(port: int, pid: int, size: int, connections: int, result: Result) ->
 def main() -> None:
     """Print medians, and the ratios to midwife of the same rounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megabytes", type=int, default=200)
     arguments = parser.parse_args()
     servers = {"midwife": midwife, "http.server": http_server}

@@ -108,10 +108,13 @@ def service_pid(site: Path) -> int | None:
 
 def read_hosts(db: sqlite3.Connection, wanted: tuple[str, ...] = ()) -> Iterator[HostStatus]:
     """Every host, or the wanted ones, known ones first."""
+    images: dict[str, dict[str, Any]] = {}  # hosts that boot the same image have the same long list of files
     for row in db.execute(_QUERY):
         if wanted and row["id"] not in wanted:
             continue
-        files: dict[str, Any] = json.loads(row["files"] or "{}")
+        listed = row["files"] or "{}"
+        files = images.setdefault(listed, {}) or json.loads(listed)
+        images[listed] = files
         sent: dict[str, Any] = json.loads(row["sent"] or "{}")
         began, ended = row["run_started"], row["run_ended"]
         yield HostStatus(

@@ -47,7 +47,7 @@ def progress(host: HostStatus) -> str:
         case State.READY if host.steps and host.run_seconds is not None:
             return f"{host.steps} step{'s' if host.steps != 1 else ''} in {age(host.run_seconds)}"
         case State.FAILED if host.step is not None and host.steps:
-            return f"{host.step}/{host.steps} {printable(host.label)}"
+            return f"{min(host.step + 1, host.steps)}/{host.steps} {printable(host.label)}"
         case State.FAILED if host.files:
             return f"{host.files_done}/{host.files} files"
     return "-"

@@ -212,6 +212,7 @@ class Attempts:
         """
         row = self._rows.meet(answer, facts)
         live = self._start(row, answer, None, f"a host that is up at {address}, by a person's word")
+        live.attempt = replace(live.attempt, address=address)  # nobody at another one starts it over
         text = f"taken as called back: a person says that it is up at {address}"
         self.callback(row.id, pinned, Facts(), text, address)
         return live.attempt

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Engine, create_engine, event, inspect, text
 
 __all__ = ["REVISION", "DatabaseError", "open_database"]
 
@@ -22,7 +22,7 @@ class DatabaseError(Exception):
 
 def open_database(path: Path) -> Engine:
     """An engine on the SQLite file, created and migrated as needed. Raises DatabaseError."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))  # a path may have a "?" in it
     event.listen(engine, "connect", _prepare)
     try:
         found = _revision(engine)

@@ -1,8 +1,12 @@
 """``midwife status``: the table as documented, the exit codes for scripts, and quick on a slow machine."""
 
+import contextlib
 import json
 import os
+import pty
 import resource
+import select
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -203,7 +207,6 @@ def test_a_thousand_hosts_cost_little(tmp_path: Path) -> None:
     does); three times as much in the best of three runs would be a mistake in the code, such as a heavy import."""
     site = write_site(tmp_path)
     store = open_store(site)
-    template = iter(State)
     add_host(store, "h-0000", State.LOADING, 10, sent=tuple(FILES)[:50], deadline=100)
     store.close()
     with closing(sqlite3.connect(site / "data" / "midwife.db")) as db:
@@ -218,7 +221,6 @@ def test_a_thousand_hosts_cost_little(tmp_path: Path) -> None:
                 values = [changed.get(column, record[column]) for column in columns]
                 db.execute(f"INSERT INTO {table} VALUES ({places})", values)
         db.commit()
-    assert template
     used = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -230,21 +232,34 @@ def test_a_thousand_hosts_cost_little(tmp_path: Path) -> None:
     assert min(used) < 0.45
 
 
-def test_watch_draws_and_ends_on_interrupt(site: Path, store: Store) -> None:
+def test_watch_draws_on_a_terminal_and_ends_on_ctrl_c(site: Path, store: Store) -> None:
     farm(store)
     words = [sys.executable, "-m", "midwife", "status", "--watch", "--site", str(site)]
-    environ = {**os.environ, "COLUMNS": "160"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environ) as child:
-        assert child.stdout
+    screen, terminal = pty.openpty()
+    environ = {**os.environ, "COLUMNS": "160", "LINES": "40", "TERM": "xterm"}
+    with subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=environ) as child:
+        os.close(terminal)
         try:
-            seen = ""
-            while "esx-07" not in seen:  # ends with the pipe if the command does
-                line = child.stdout.readline()
-                assert line, f"status --watch ended: {seen}"
-                seen += line
+            assert "esx-07" in read_until(screen, "10 hosts: ")
+            store.add_event("note", "x", host="esx-01")
+            add_host(store, "esx-99", State.READY, 1)
+            read_until(screen, "11 hosts: 2 ready")
         finally:
-            child.send_signal(2)
+            child.send_signal(signal.SIGINT)
+            with contextlib.suppress(OSError):  # what it draws while it ends must not block it
+                while os.read(screen, 4096):
+                    pass
+    os.close(screen)
     assert child.returncode == 0
+
+
+def read_until(screen: int, text: str) -> str:
+    seen = b""
+    while text.encode() not in seen:
+        ready, _, _ = select.select([screen], [], [], 30)
+        assert ready, f"{text!r} was not drawn: {seen[-2000:]!r}"
+        seen += os.read(screen, 4096)
+    return seen.decode(errors="replace")
 
 
 def test_read_hosts_gives_known_ones_first(site: Path, store: Store) -> None:

@@ -179,6 +179,16 @@ def test_nobody_else_resets_a_host_that_is_being_customized(world: World, how: s
     assert world.over == [(attempt, "the host started over")]
 
 
+def test_nobody_else_resets_a_host_that_a_person_pushes_to(world: World) -> None:
+    answer, facts = world.answer()
+    attempt = world.attempts.vouch(answer, facts, (HOSTKEY,), FIRST)
+    assert world.state() == "called-back"
+    assert world.grant(address=OTHER).flagged
+    assert world.attempts.begin(answer, facts, world.image("8.0U3"), OTHER, "pxelinux") == attempt.id
+    assert world.over == []
+    assert world.grant(address=FIRST).attempt != attempt.id
+
+
 def test_the_keys_of_the_first_call_stay(world: World) -> None:
     """Whoever reads the token off the wire can neither change them later nor do anything by calling again."""
     attempt = customizing(world)
