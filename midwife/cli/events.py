@@ -54,11 +54,11 @@ def _show(row: sqlite3.Row, output: str, host: str | None) -> None:
     if output == "json":
         click.echo(json.dumps({**dict(row), "data": json.loads(row["data"])}))
     else:
-        click.echo(line(row["at"], "" if host else row["host"], row["kind"], row["text"]))
+        click.echo(line(row["at"], None if host else row["host"], row["kind"], row["text"]))
 
 
-def line(at: float, host: str, kind: str, text: str) -> str:
-    """``11:02:09.412  esx-01  booted        all 137 files served``, in local time."""
+def line(at: float, host: str | None, kind: str, text: str) -> str:
+    """``2026-01-31 11:02:09.412  esx-01  booted  all 137 files served``, in local time; host None: not told."""
     moment = datetime.fromtimestamp(at).astimezone()
-    who = f"{host or '-':<17}  " if host is not None and host != "" else ""
+    who = "" if host is None else f"{host or '-':<17}  "
     return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}  {who}{kind:<13} {printable(text)}"

@@ -113,8 +113,9 @@ def read_hosts(db: sqlite3.Connection, wanted: tuple[str, ...] = ()) -> Iterator
         if wanted and row["id"] not in wanted:
             continue
         listed = row["files"] or "{}"
-        files = images.setdefault(listed, {}) or json.loads(listed)
-        images[listed] = files
+        if listed not in images:
+            images[listed] = json.loads(listed)
+        files = images[listed]
         sent: dict[str, Any] = json.loads(row["sent"] or "{}")
         began, ended = row["run_started"], row["run_ended"]
         yield HostStatus(

@@ -21,6 +21,7 @@ from midwife.serve.children import ChildProcess
 from midwife.serve.datadir import lock_data_dir
 from midwife.serve.lifeline import GIVE_UP
 from midwife.serve.sockets import PortError, Sockets, open_sockets
+from midwife.serve.systemd import notify, notify_reloading
 from midwife.site.model import Site
 
 __all__ = ["Supervisor"]
@@ -78,7 +79,7 @@ class Supervisor:
             if await self._first(self._served, self._stopping) is self._served:
                 ready(sockets)
                 await self._stopping.wait()
-            _notify_systemd("STOPPING=1")
+            notify("STOPPING=1")
         finally:
             self._stopping.set()
             await self._stop(keepers)
@@ -156,7 +157,7 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             os.read(fd, 64)
         self._served.set()
-        _notify_systemd("READY=1")
+        notify("READY=1")
 
     async def _stop(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """The data plane finishes its transfers, by itself if they take long; the control process ends now."""
@@ -176,7 +177,7 @@ class Supervisor:
             task.cancel()
 
     def _reload(self) -> None:
-        _notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        notify_reloading()
         self._mended.set()
         if child := self._children.get("control"):
             child.signal(signal.SIGHUP)
@@ -230,13 +231,3 @@ def _fds(command: Sequence[str]) -> list[int]:
     """The descriptors that a command line names in its ``--…fds=`` options."""
     lists = [word.partition("=")[2] for word in command if word.startswith("--") and "fds=" in word]
     return [int(fd) for text in lists for fd in text.split(",")]
-
-
-def _notify_systemd(text: str) -> None:
-    """sd_notify(3), for units of Type=notify or notify-reload; nothing without NOTIFY_SOCKET."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.sendto(text.encode(), address)

@@ -7,39 +7,48 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["main"]
 
 
-def main(files: list[str]) -> int:
-    """The lanes, and after them whatever other firmware tests there are."""
-    lanes = [[file] for file in files]
-    rest = [f"--ignore={file}" for file in files]
-    code = _together(lanes)
-    return code or _together([["tests", *rest]])
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    name: str
+    child: subprocess.Popen[bytes]
+    log: Path
+    began: float
+
+    def end(self) -> int:
+        """Wait for it and show what it said."""
+        code = self.child.wait()
+        print(f"== {self.name}: exit code {code} after {time.monotonic() - self.began:.0f} s")
+        print(self.log.read_text(errors="replace"), flush=True)
+        return code
 
 
-def _together(lanes: list[list[str]]) -> int:
-    running = []
-    for words in lanes:
-        # The base directory is kept apart: pytest processes that start at once would clear each other's.
-        base = Path(tempfile.mkdtemp(prefix="midwife-lane-")) / "tests"
-        command = [sys.executable, "-m", "pytest", "-m", "firmware", "-v", "--durations=0"]
-        output = tempfile.TemporaryFile("w+")
+def main(files: Sequence[str]) -> int:
+    """The lanes side by side, and after them whatever other firmware tests there are."""
+    with tempfile.TemporaryDirectory(prefix="midwife-lanes-") as folder:
+        root = Path(folder)
+        lanes = [_start(root / str(number), file) for number, file in enumerate(files)]
+        codes = [lane.end() for lane in lanes]
+        codes.append(_start(root / "rest", "tests", *(f"--ignore={file}" for file in files)).end())
+    return max(codes)
+
+
+def _start(folder: Path, *words: str) -> _Lane:
+    # A base directory for each: pytest processes that start at once would clear each other's.
+    folder.mkdir()
+    log = folder / "log"
+    command = [sys.executable, "-m", "pytest", "-m", "firmware", "-v", "--durations=0"]
+    with log.open("wb") as output:
         child = subprocess.Popen(
-            [*command, f"--basetemp={base}", *words], stdout=output, stderr=subprocess.STDOUT, text=True
+            [*command, f"--basetemp={folder / 'tests'}", *words], stdout=output, stderr=subprocess.STDOUT
         )
-        running.append((words[0], child, output, time.monotonic()))
-    code = 0
-    for name, child, output, began in running:
-        result = child.wait()
-        print(f"== {name}: exit code {result} after {time.monotonic() - began:.0f} s", flush=True)
-        output.seek(0)
-        sys.stdout.write(output.read())
-        sys.stdout.flush()
-        code = code or result
-    return code
+    return _Lane(words[0], child, log, time.monotonic())
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def write_site(root: Path, more: str = "") -> Path:
     (root / "vmlinuz").write_text("a kernel")
     (root / "initrd.img").write_text("an initial RAM disk")
     (root / "midwife.yaml").write_text(
-        "server:\n  address: 192.0.2.2\nimages:\n  rescue:\n    kernel: vmlinuz\n    initrd: initrd.img\n" + more
+        "server:\n  address: 192.0.2.2\nimages:\n  rescue:\n    kernel: vmlinuz\n    initrd: initrd.img\n"
+        + more
     )
     (root / "hosts/esx-01.yaml").write_text(f"macs: {MACS['esx-01']}\nimage: rescue\n")
     (root / "hosts/disk-03.yaml").write_text(f"macs: {MACS['disk-03']}\nboot: local\n")

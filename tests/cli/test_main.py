@@ -101,7 +101,11 @@ def test_the_reference_has_every_option_and_no_other(name: str, command: click.C
         if isinstance(parameter, click.Option)
         for word in (*parameter.opts, *parameter.secondary_opts)
     } - {"-h", "--help"}
-    told = {word for row in re.findall(r"^\| (`-.+?) \|", section, re.MULTILINE) for word in re.findall("`(-.+?)`", row)}
+    told = {
+        word
+        for row in re.findall(r"^\| (`-.+?) \|", section, re.MULTILINE)
+        for word in re.findall("`(-.+?)`", row)
+    }
     assert told == options
     for parameter in command.params:
         if isinstance(parameter.type, click.Choice):

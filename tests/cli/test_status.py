@@ -217,7 +217,11 @@ def test_a_thousand_hosts_cost_little(tmp_path: Path) -> None:
             places = ", ".join("?" * len(columns))
             for number in range(1, 1000):
                 name = f"h-{number:04d}"
-                changed = {"host": name, "attempt": f"a-{name}", key: name if table == "hosts" else f"a-{name}"}
+                changed = {
+                    "host": name,
+                    "attempt": f"a-{name}",
+                    key: name if table == "hosts" else f"a-{name}",
+                }
                 values = [changed.get(column, record[column]) for column in columns]
                 db.execute(f"INSERT INTO {table} VALUES ({places})", values)
         db.commit()

@@ -88,6 +88,8 @@ def test_whatever_happens_the_state_is_in_the_table(walk: list[Trigger]) -> None
 def test_the_documentation_shows_this_table() -> None:
     text = DOCUMENT.read_text()
     diagram = text.partition("```mermaid\n")[2].partition("\n```")[0]
-    assert diagram == mermaid(), "run: python -c 'from midwife.core.lifecycle import mermaid; print(mermaid())'"
+    assert diagram == mermaid(), (
+        "run: python -c 'from midwife.core.lifecycle import mermaid; print(mermaid())'"
+    )
     for state in State:
         assert f"| `{state}` |" in text, f"{state} is not explained"

@@ -61,7 +61,9 @@ class Clock:
 def main_section(**changes: Any) -> Main:
     values: dict[str, Any] = {
         "server": {"address": "192.0.2.2"},
-        "images": {"rescue": {"kernel": "images/vmlinuz", "initrd": ["images/initrd.img"], "options": "quiet"}},
+        "images": {
+            "rescue": {"kernel": "images/vmlinuz", "initrd": ["images/initrd.img"], "options": "quiet"}
+        },
         **changes,
     }
     return Main.model_validate(values)
@@ -145,7 +147,9 @@ class World:
 
     def start(self) -> None:
         """A fresh process on the same database."""
-        self.library = Library(self.site.data_dir, self.site.main.images, self.site.root, "ssh-ed25519 AAAA m")
+        self.library = Library(
+            self.site.data_dir, self.site.main.images, self.site.root, "ssh-ed25519 AAAA m"
+        )
         self.renderer = Renderer(self.site)
         self.attempts = Attempts(self.store, SECRET, self.site.main.deadlines, self.clock)
         self.attempts.on_over = lambda attempt, why: self.over.append((attempt, why))
@@ -176,9 +180,7 @@ class World:
         whole = self.image(image)
         for name in whole.loads[:only]:
             size = whole.files[name].size
-            self.attempts.served(
-                attempt, name, size, complete=True, proto="http", client="192.0.2.11"
-            )
+            self.attempts.served(attempt, name, size, complete=True, proto="http", client="192.0.2.11")
 
     def ask(
         self,

@@ -78,7 +78,10 @@ def test_another_host_key_than_the_person_said(ready_site: Running, machine: Ope
         (("esx-99", "--address", "127.0.0.1"), "no host file is called 'esx-99'"),
         ((HOST, "--address", "127.0.0.1"), "no SSH host key of esx-01 is known"),
         ((HOST, "--host-key", "SHA256:" + "A" * 43), "where is esx-01? Give --address"),
-        ((HOST, "--address", "here", "--host-key", "SHA256:" + "A" * 43), "'here' is not an IPv4 or IPv6 address"),
+        (
+            (HOST, "--address", "here", "--host-key", "SHA256:" + "A" * 43),
+            "'here' is not an IPv4 or IPv6 address",
+        ),
         ((HOST, "--address", "127.0.0.1", "--host-key", "nonsense"), "write it as SHA256:"),
     ],
 )

@@ -36,7 +36,9 @@ def booted(world: World) -> CallbackMessage:
     """A host that has loaded everything, and the message it will send."""
     grant = world.grant()
     world.load(grant.attempt)
-    return CallbackMessage(token=grant.token, hostkeys=KEYS, macs=(MACS["esx-01"],), version="VMware ESXi 8.0.3")
+    return CallbackMessage(
+        token=grant.token, hostkeys=KEYS, macs=(MACS["esx-01"],), version="VMware ESXi 8.0.3"
+    )
 
 
 def test_a_good_token_from_the_right_address(world: World) -> None:

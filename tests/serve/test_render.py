@@ -30,7 +30,9 @@ def render(root: Path, template: str, text: str | bytes) -> bytes:
 
 
 def test_a_template_of_the_site_takes_the_place_of_ours(site_root: Path) -> None:
-    text = render(site_root, "linux.ipxe.j2", "#!ipxe\n# {{ name }} {{ host.serial }}\nkernel {{ kernel_line }}\n")
+    text = render(
+        site_root, "linux.ipxe.j2", "#!ipxe\n# {{ name }} {{ host.serial }}\nkernel {{ kernel_line }}\n"
+    )
     line = f"PBHOST=192.0.2.2:3500 PBTOKEN={SAMPLE_TOKEN} quiet BOOTIF=01-52-54-00-00-00-01"
     assert text.decode() == f"#!ipxe\n# esx-01 SN-1\nkernel {line}\n"
     assert [path.name for path in Renderer(make_site(site_root)).overridden()] == ["linux.ipxe.j2"]

@@ -276,7 +276,14 @@ def test_nothing_outside_of_files(world: World, tmp_path: Path) -> None:
         refused = world.ask(name)
         assert isinstance(refused, Refused)
         assert refused.status == 403
-    for name in ("files/round", "files/pipe", "files//etc/passwd/x", "secret", "midwife.yaml", "data/midwife.db"):
+    for name in (
+        "files/round",
+        "files/pipe",
+        "files//etc/passwd/x",
+        "secret",
+        "midwife.yaml",
+        "data/midwife.db",
+    ):
         assert isinstance(world.ask(name), Refused)
     assert isinstance(world.ask("files/in"), Found)
 
@@ -322,7 +329,9 @@ HOSTILE = st.text(max_size=60) | st.lists(
     max_size=6,
 ).map("/".join)  # fmt: skip
 QUERY = st.dictionaries(
-    st.sampled_from(["mac", "uuid", "serial", "asset", "manufacturer", "product", "hostname", "ip", "platform"]),
+    st.sampled_from(
+        ["mac", "uuid", "serial", "asset", "manufacturer", "product", "hostname", "ip", "platform"]
+    ),
     st.text(max_size=20) | st.sampled_from([MACS["esx-01"], STRANGER, UUID, "efi", "${x}", "\ud800"]),
 )
 

@@ -42,7 +42,9 @@ class Story:
                 while await self._told.get() != wanted:
                     pass
         except TimeoutError:
-            raise AssertionError(f"waited for {wanted}; {self._world.state()}: {self._world.texts()}") from None
+            raise AssertionError(
+                f"waited for {wanted}; {self._world.state()}: {self._world.texts()}"
+            ) from None
 
     def _after(self, deed: Callable[..., Any], word: Callable[..., str]) -> Callable[..., Any]:
         """Runs tell the database in threads of their own."""

@@ -95,7 +95,6 @@ def test_a_site_with_errors_is_refused_with_all_of_them(service: Make) -> None:
     ("name", "words"),
     [
         ("midwife.db", "moving it away and starting again is safe"),
-        ("keys/id_ed25519", "is no SSH private key"),
         ("keys/token.secret", "instead of 32; delete it"),
     ],
 )
@@ -238,19 +237,16 @@ def test_boots_go_on_while_the_disk_is_full_and_history_is_written_afterwards(sm
 # systemd
 
 
-@pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_when_it_serves_reloads_and_stops(
-    service: Make, tmp_path: Path, abstract: bool
-) -> None:
-    name = f"\0midwife-test-{os.getpid()}" if abstract else str(tmp_path / "notify.sock")
+def test_systemd_is_told_when_it_serves_reloads_and_stops(service: Make, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(name)
+        systemd.bind(address)
         systemd.settimeout(20)
         running = service()
-        running.environ = {"NOTIFY_SOCKET": name.replace("\0", "@")}
+        running.environ = {"NOTIFY_SOCKET": address}
         running.launch()
         assert systemd.recv(1000) == b"READY=1"
-        fetch(running.port("http"), "/boot.ipxe")
+        assert fetch(running.port("http"), "/boot.ipxe").status == 200, "ready means ready"
         running.running.signal(signal.SIGHUP)
         assert systemd.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert systemd.recv(1000) == b"READY=1"

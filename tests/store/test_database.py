@@ -73,7 +73,9 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE alembic_version SET version_num = '0999'")
     db.close()
-    with pytest.raises(DatabaseError, match=r"written by a newer midwife \(revision 0999, this one knows 0001"):
+    with pytest.raises(
+        DatabaseError, match=r"written by a newer midwife \(revision 0999, this one knows 0001"
+    ):
         open_database(path)
 
 
