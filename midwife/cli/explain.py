@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from midwife.cli.common import site_option
+from midwife.cli.common import printable, site_option
 
 if TYPE_CHECKING:
     from midwife.core.decide import Answer
@@ -45,7 +45,7 @@ def _facts(facts: "Facts") -> None:
     _heading("Facts")
     for name, value in facts.to_json().items():
         told = ", ".join(value) if isinstance(value, list | tuple) else value
-        click.echo(f"  {name:<12} {told}")
+        click.echo(f"  {name:<12} {printable(str(told))}")
 
 
 def _decision(answer: "Answer") -> None:

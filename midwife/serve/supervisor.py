@@ -84,7 +84,8 @@ class Supervisor:
             self._stopping.set()
             await self._stop(keepers)
             sockets.close()
-            control_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                control_path.unlink()
             lock.release()
         return 1 if self._failed else 0
 
@@ -96,7 +97,10 @@ class Supervisor:
             except PortError:
                 if time.monotonic() >= end or self._stopping.is_set():
                     raise
-            await asyncio.sleep(0.1)
+            self._log.info(
+                "the service before this one was killed; its processes are letting go of their ports"
+            )
+            await self._first(self._stopping, within=0.3)
 
     async def _keep(self, name: str, command: Sequence[str] | None) -> None:
         """One process, again and again, until the service stops."""
@@ -107,13 +111,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             deaths += 1
-            if (
-                name == "control"
-                and not self._served.is_set()
-                and (code == GIVE_UP or deaths >= _FIRST_TRIES)
-            ):
-                if code != GIVE_UP:
-                    self._log.error("the control process cannot start; the lines above say why", tries=deaths)
+            if name == "control" and self._is_hopeless(code, deaths):
                 self._failed = True
                 self._stopping.set()
                 return
@@ -129,6 +127,15 @@ class Supervisor:
                 self._mended.clear()
                 await self._first(self._stopping, self._mended, within=pause)
             pause = min(pause * 2 or 0.5, _MAX_PAUSE)
+
+    def _is_hopeless(self, code: int | None, deaths: int) -> bool:
+        """Whether the control process will not come up. Once it has served, it is tried for ever: the data plane
+        does its work meanwhile, and somebody may be in the middle of an edit."""
+        if self._served.is_set():
+            return False
+        if code != GIVE_UP and deaths >= _FIRST_TRIES:
+            self._log.error("the control process cannot start; the lines above say why", tries=deaths)
+        return code == GIVE_UP or deaths >= _FIRST_TRIES
 
     async def _run_once(self, name: str, command: Sequence[str]) -> int | None:
         """The exit code; None if it could not even be started."""

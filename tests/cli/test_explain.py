@@ -18,7 +18,8 @@ UUID = "11223344-5566-7788-99aa-bbccddeeff00"
 def site(tmp_path: Path) -> Path:
     root = write_site(tmp_path, "proxydhcp:\n  enabled: true\n  interfaces: [lo]\n")
     (root / "rules.yaml").write_text(
-        "rules:\n  - name: dells\n    patterns: vendor=Dell Inc.\n    items: {image: rescue, configuration: base}\n"
+        "rules:\n  - name: dells\n    patterns: vendor=Dell Inc.\n"
+        "    items: {image: rescue, configuration: base}\n"
     )
     (root / "host-configurations/base.yaml").write_text("steps: [{run: 'true'}]\n")
     return root
@@ -60,11 +61,10 @@ def test_a_host_by_any_of_its_names(site: Path, machine: str) -> None:
 
 def test_the_text_says_the_same(site: Path) -> None:
     text = midwife("explain", "esx-01", "--site", site).stdout
-    story = ["Facts", "Decision", "esx-01 boots rescue (stateless)", "Because", "- image rescue: host file esx-01",
-             "DHCP", "bios: undionly.kpxe", "HTTP: ipxe?mac=", "#!ipxe", "TFTP: pxelinux.cfg/01-", "DEFAULT midwife",
-             "HTTP: 01-…/boot.cfg", "(refused: "]  # fmt: skip
+    story = """Facts|Decision|esx-01 boots rescue (stateless)|Because|- image rescue: host file esx-01|DHCP|
+bios: undionly.kpxe|HTTP: ipxe?mac=|#!ipxe|TFTP: pxelinux.cfg/01-|DEFAULT midwife|HTTP: 01-…/boot.cfg|(refused: """
     at = 0
-    for word in story:
+    for word in story.replace("\n", "").split("|"):
         at = text.index(word, at)
 
 
@@ -83,7 +83,7 @@ def test_a_stranger_and_what_was_heard_of_it(site: Path) -> None:
         assert told["facts"]["vendor"] == "Dell Inc."
         assert (told["decision"]["action"], told["decision"]["image"]) == ("boot", "rescue")
         assert told["decision"]["configuration"] == "base"
-        assert "no host file names it" in told["dhcp"][0]["silence"] or told["dhcp"][0]["silence"]
+        assert told["dhcp"][0]["silence"] == "no host file has its MAC address, UUID or serial number"
 
 
 def test_a_machine_without_a_mac_address(site: Path) -> None:

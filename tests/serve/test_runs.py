@@ -25,7 +25,7 @@ DEADLINE = 30
 
 
 class Story:
-    """What was written down, the moment it was: ``ready`` (a state), ``step-done`` (an event), ``run cancelled``."""
+    """What was written down, the moment it was: ``ready`` (a state), ``step-done`` (an event), ``run done``."""
 
     def __init__(self, world: World) -> None:
         self._world = world

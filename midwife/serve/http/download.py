@@ -25,7 +25,7 @@ from midwife.serve.messages import Report
 __all__ = ["Download"]
 
 _PROGRESS_SECONDS = 0.4
-_SLICE = 8 << 20  # bytes
+_SLICE = 4 << 20  # bytes; progress is told between two
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 _BEYOND = f"bytes={10**18}-"
 

@@ -124,7 +124,10 @@ class Server:
         self._watch(reading.fileno(), signalled)
 
     def stop_at_end_of(self, fd: int) -> None:
-        """Stop in order when this pipe ends: the supervisor closed it, or is gone. Raises OSError for what is no pipe."""
+        """Stop in order when this pipe ends: the supervisor closed it, or is gone.
+
+        Raises OSError for what is no pipe.
+        """
 
         def readable(_now: float) -> None:
             if not os.read(fd, 4096):
