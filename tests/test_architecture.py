@@ -53,7 +53,10 @@ def test_imports_point_one_way(path: Path) -> None:
     mine = _package(_module(path))
     if not mine:
         return
-    others = {_package(name) for name in _imports(path) if name.startswith("midwife.")} - {mine, "__version__"}
+    others = {_package(name) for name in _imports(path) if name.startswith("midwife.")} - {
+        mine,
+        "__version__",
+    }
     wrong = sorted(other for other in others if _RANK[other] >= _RANK[mine])
     assert not wrong, f"{_module(path)} imports {wrong}, which come after {mine}"
 

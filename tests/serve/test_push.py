@@ -1,4 +1,4 @@
-"""``midwife push``: a person vouches for a host that cannot call, and the real service customizes it over real SSH."""
+"""``midwife push``: a person vouches for a host that cannot call; the real service customizes it over real SSH."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
