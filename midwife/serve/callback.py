@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import socket
 import traceback
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,7 @@ from asyncio_dgram import TransportClosed, from_socket
 from asyncio_dgram.aio import DatagramServer
 
 from midwife.core.facts import Facts
+from midwife.serve.quiet import Quiet
 from midwife.wire.callback import (
     MAX_SIZE,
     CallbackError,
@@ -98,26 +99,6 @@ def facts_of(message: CallbackMessage) -> Facts:
     )
 
 
-class _Nonsense:
-    """Logs malformed input: one line per client and interval, with the number of those kept quiet."""
-
-    def __init__(self, log: structlog.typing.FilteringBoundLogger, every: float) -> None:
-        self._log = log
-        self._every = every
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def note(self, event: str, client: str, reason: str, now: float) -> None:
-        since, quiet = self._seen.get(client, (-self._every, 0))
-        if now - since < self._every:
-            self._seen[client] = (since, quiet + 1)
-            return
-        self._seen[client] = (now, 0)
-        self._seen.move_to_end(client)
-        if len(self._seen) > 1024:  # spoofed datagrams must not fill the memory
-            self._seen.popitem(last=False)
-        self._log.warning(event, client=client, reason=reason, unlogged_before=quiet)
-
-
 def _plain_address(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
@@ -142,7 +123,7 @@ class CallbackListener:
         self._handle = handle
         self._limits = limits or Limits()
         self._log: structlog.typing.FilteringBoundLogger = log or structlog.get_logger(part="callback")
-        self._nonsense = _Nonsense(self._log, self._limits.log_every)
+        self._quiet = Quiet(self._limits.log_every)
         self._servers: list[asyncio.Server] = []
         self._streams: list[DatagramServer] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,8 +154,11 @@ class CallbackListener:
         for server in self._servers:
             await server.wait_closed()
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+    def _note(self, event: str, client: str, reason: str) -> None:
+        """Malformed input: one line per client and interval, with the number of those held back."""
+        held = self._quiet.may_speak(asyncio.get_running_loop().time(), client)
+        if held is not None:
+            self._log.warning(event, client=client, reason=reason, unlogged_before=held)
 
     def _answer(self, call: Call) -> Reply:
         try:
@@ -208,7 +192,7 @@ class CallbackListener:
         try:
             message = parse_message(data)
         except CallbackError as error:
-            self._nonsense.note("callback.malformed", client, error.reason, self._now())
+            self._note("callback.malformed", client, error.reason)
             return _refusal(error) if _may_be_answered(data) else None
         return self._answer(Call(Transport.UDP, client, local, message))
 
@@ -219,7 +203,7 @@ class CallbackListener:
             return
         client = _plain_address(peer[0])
         if self._open.total() >= self._limits.connections or self._open[client] >= self._limits.per_client:
-            self._nonsense.note("callback.crowded", client, "too many connections at a time", self._now())
+            self._note("callback.crowded", client, "too many connections at a time")
             writer.transport.abort()
             return
         task = asyncio.current_task()
@@ -229,9 +213,7 @@ class CallbackListener:
         try:
             await self._conversation(reader, writer, client)
         except (OSError, TimeoutError) as error:
-            self._nonsense.note(
-                "callback.cut", client, str(error) or "the message did not end in time", self._now()
-            )
+            self._note("callback.cut", client, str(error) or "the message did not end in time")
         except asyncio.CancelledError:
             pass  # close(); Python 3.11 logs a cancelled connection task as an error of ours
         finally:
@@ -267,7 +249,7 @@ class CallbackListener:
         try:
             message = parse_message(line)
         except CallbackError as error:
-            self._nonsense.note("callback.malformed", client, error.reason, self._now())
+            self._note("callback.malformed", client, error.reason)
             return _refusal(error)
         return self._answer(Call(transport, client, local, message))
 
@@ -279,11 +261,11 @@ class CallbackListener:
             body = await _body(reader, writer, head)
             message = parse_message(body)
         except HttpError as error:
-            self._nonsense.note("callback.malformed", client, error.reason, self._now())
+            self._note("callback.malformed", client, error.reason)
             refusal = Reply(Verdict.REFUSED, reason=error.reason)
             return encode_response(refusal, error.status, with_body=not line.startswith(b"HEAD "))
         except CallbackError as error:
-            self._nonsense.note("callback.malformed", client, error.reason, self._now())
+            self._note("callback.malformed", client, error.reason)
             return encode_response(_refusal(error), 400)
         return encode_response(self._answer(Call(Transport.HTTP, client, local, message)))
 

@@ -13,7 +13,7 @@ import structlog
 from midwife.core.decide import Action, Answer
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import Refusal, State, Trigger, follow
-from midwife.serve.control.quiet import Quiet
+from midwife.serve.quiet import Quiet
 from midwife.store.records import HostRow
 from midwife.store.store import Store
 

@@ -33,6 +33,7 @@ from midwife.core.dhcpanswer import (
     refusal,
 )
 from midwife.core.facts import Facts
+from midwife.serve.quiet import Quiet
 from midwife.wire.dhcp import DhcpError, DhcpPacket, build, describe, parse
 
 __all__ = ["Decision", "DhcpSeen", "ProxyDhcp", "ProxyDhcpError", "interface_of", "open_sockets"]
@@ -73,25 +74,6 @@ class DhcpSeen:
     """The answer in the same form; empty if there was none."""
 
 
-class _Quiet:
-    """Lets one line through per ``_QUIET_SECONDS`` and counts the rest."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._next = float("-inf")
-        self._left_out = 0
-
-    def left_out(self) -> int | None:
-        """How many lines were left out since the last one, or None: leave this one out, too."""
-        now = self._clock()
-        if now < self._next:
-            self._left_out += 1
-            return None
-        self._next = now + _QUIET_SECONDS
-        count, self._left_out = self._left_out, 0
-        return count
-
-
 class ProxyDhcp:
     """Serves until its task is cancelled: ``await ProxyDhcp(...).run()``.
 
@@ -117,9 +99,8 @@ class ProxyDhcp:
         self._ask = ask
         self._seen = seen
         self._log = log or structlog.get_logger().bind(part="proxydhcp")
-        self._bad = _Quiet(clock)
-        self._unsent = _Quiet(clock)
-        self._broken = _Quiet(clock)
+        self._clock = clock
+        self._quiet = Quiet(_QUIET_SECONDS)
 
     async def run(self) -> None:
         """Raises ProxyDhcpError if a socket is lost; bad packets and failed sends are logged and survived."""
@@ -156,7 +137,7 @@ class ProxyDhcp:
                 await self._handle(stream, port, interface, data, source[:2])
             except Exception:
                 # A bug here or in what we call costs this packet its answer, not the service.
-                if (left_out := self._broken.left_out()) is not None:
+                if (left_out := self._quiet.may_speak(self._clock(), "broken")) is not None:
                     self._log.exception("dhcp-packet-failed", source=source[0], left_out=left_out)
 
     async def _handle(
@@ -165,7 +146,7 @@ class ProxyDhcp:
         try:
             packet = parse(data)
         except DhcpError as error:
-            if (left_out := self._bad.left_out()) is not None:
+            if (left_out := self._quiet.may_speak(self._clock(), "bad")) is not None:
                 self._log.warning(
                     "dhcp-packet-malformed",
                     source=source[0],
@@ -228,7 +209,7 @@ class ProxyDhcp:
         return f"{reply.address}:{reply.port}: {error.strerror or error}"
 
     def _send_failed(self, error: OSError, mac: str) -> None:
-        if (left_out := self._unsent.left_out()) is not None:
+        if (left_out := self._quiet.may_speak(self._clock(), "unsent")) is not None:
             self._log.warning(
                 "dhcp-send-failed", mac=mac, reason=error.strerror or str(error), left_out=left_out
             )

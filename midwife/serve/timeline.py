@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from midwife.serve.control.quiet import Quiet
+from midwife.serve.quiet import Quiet
 from midwife.store.store import Store
 
 __all__ = ["Timeline"]

@@ -20,13 +20,13 @@ from midwife.serve.control.bound import keep_bound
 from midwife.serve.control.desk import Desk
 from midwife.serve.control.enrolment import enroll, facts_of
 from midwife.serve.control.pushes import Pushes
-from midwife.serve.control.quiet import Quiet
 from midwife.serve.control.reception import Reception
 from midwife.serve.control.runs import Runs
 from midwife.serve.keys import ServiceKeys
 from midwife.serve.messages import Report, split_attempt
 from midwife.serve.netboot import netboot_target
 from midwife.serve.proxydhcp import Decision, DhcpSeen, ProxyDhcp
+from midwife.serve.quiet import Quiet
 from midwife.serve.render import Renderer
 from midwife.serve.resolver import Resolver
 from midwife.site.model import Host, Site

@@ -9,10 +9,13 @@ from collections.abc import Callable
 import structlog
 
 from midwife.serve.messages import Report
-from midwife.serve.tftp.quiet import Quiet
+from midwife.serve.quiet import Quiet
 from midwife.serve.tftp.transfer import Ending, Job
 
 __all__ = ["Journal"]
+
+_PERIOD = 10.0  # seconds
+_LINES_PER_PERIOD = 100
 
 
 class Journal:
@@ -20,7 +23,7 @@ class Journal:
 
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
-        self._quiet = Quiet()
+        self._quiet = Quiet(_PERIOD, most=_LINES_PER_PERIOD)
         self.log = structlog.get_logger().bind(proto="tftp")
 
     def report(
@@ -51,14 +54,14 @@ class Journal:
 
     def malformed(self, client: str, reason: str, now: float) -> None:
         """A datagram that is no request; at most one line and one report per client and period."""
-        held = self._quiet.may_speak(f"malformed {client}", now)
+        held = self._quiet.may_speak(now, "malformed", client)
         if held is not None:
             self.log.warning("malformed datagram", client=client, reason=reason, not_logged=held)
             self.report("malformed", client, detail=reason)
 
     def dropped(self, client: str, name: str, reason: str, now: float, *, reported: bool) -> None:
         """A request that gets no answer now; the client will ask again."""
-        held = self._quiet.may_speak(f"dropped {client} {reason}", now)
+        held = self._quiet.may_speak(now, "dropped", client, reason)
         if held is not None:
             self.log.warning("request dropped", client=client, name=name, reason=reason, not_logged=held)
             if reported:
@@ -67,7 +70,7 @@ class Journal:
     def refused(self, client: str, name: str, attempt: str, reason: str, now: float) -> None:
         """A request that was answered with an ERROR. Every one is reported: a timeline without the files that
         were not there explains nothing."""
-        held = self._quiet.may_speak(f"refused {client} {name}", now)
+        held = self._quiet.may_speak(now, "refused", client, name)
         if held is not None:
             self.log.info(
                 "refused", client=client, name=name, attempt=attempt, reason=reason, not_logged=held

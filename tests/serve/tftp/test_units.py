@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midwife.serve.quiet import Quiet
 from midwife.serve.tftp.image import Files, Images, SourceError, Text
-from midwife.serve.tftp.quiet import Quiet
 from midwife.serve.tftp.sockets import open_peer, prepare_listener, read_request
 from midwife.serve.tftp.timers import MAX_RTO, MIN_RTO, Alarm, Deadlines, RoundTrip
 from midwife.serve.tftp.transfer import UDP_SEGMENT, Ending, Job, Transfer
@@ -157,13 +157,13 @@ class TestFiles:
 class TestQuiet:
     def test_speaks_once_a_period_and_counts_what_it_held_back(self) -> None:
         quiet = Quiet(10)
-        assert [quiet.may_speak("a", t) for t in (100, 101, 109)] == [0, None, None]
-        assert quiet.may_speak("b", 109) == 0
-        assert quiet.may_speak("a", 110) == 2
+        assert [quiet.may_speak(t, "a") for t in (100, 101, 109)] == [0, None, None]
+        assert quiet.may_speak(109, "b") == 0
+        assert quiet.may_speak(110, "a") == 2
 
     def test_forged_addresses_do_not_fill_the_log(self) -> None:
-        quiet = Quiet(10)
-        spoken = [quiet.may_speak(f"192.0.2.{n}", 100.0) for n in range(5000)]
+        quiet = Quiet(10, most=100)
+        spoken = [quiet.may_speak(100.0, f"192.0.2.{n}") for n in range(5000)]
         assert sum(held is not None for held in spoken) == 100
 
 
