@@ -2,10 +2,13 @@
 
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["DataDirError", "DataDirLock", "lock_data_dir"]
+
+_GLANCE = 0.3  # seconds
 
 
 class DataDirError(Exception):
@@ -46,9 +49,23 @@ def lock_data_dir(path: Path) -> DataDirLock:
         raise
 
 
+def _lock(fd: int) -> None:
+    """Raises BlockingIOError. ``midwife status`` holds the lock for a moment to see whether a service runs."""
+    end = time.monotonic() + _GLANCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _take(path: Path, fd: int) -> DataDirLock:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(fd)
     except BlockingIOError:
         holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
         raise DataDirError(
