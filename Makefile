@@ -49,7 +49,7 @@ lint: $(READY) ## ruff, mypy, shellcheck
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@packaging/needs.sh test
-	@shellcheck -s sh packaging/needs.sh boot/pbconnect .ci/run
+	@shellcheck -s sh packaging/needs.sh .ci/run boot/pbconnect boot/module/etc/rc.local.d/*.sh boot/kickstart/*.sh
 
 format: $(READY) ## let ruff mend what it can
 	@$(PY) -m ruff check --fix -q . || true

@@ -124,12 +124,15 @@ def run_plan(
     bundles: BundleFolder,
     completed: Collection[int] = (),
     patience: Patience | None = None,
+    pins: Callable[[], tuple[str, ...]] = tuple,
 ) -> Outcome:
     """Run the steps that are not ``completed`` (indices), in this thread, until done, failed or cancelled.
 
+    ``pins`` is asked before each login for the host keys of the host's newest authenticated callback, () for
+    those of ``target``: a host that runs from memory makes new keys at each boot, so also after a reboot step.
     Raises nothing of its own: what goes wrong on the host is in the outcome.
     """
-    run = _PlanRun(plan, target, observer, memory, cancel, secrets, bundles, patience or Patience())
+    run = _PlanRun(plan, target, observer, memory, cancel, secrets, bundles, patience or Patience(), pins)
     return run.outcome(frozenset(completed))
 
 
@@ -160,7 +163,9 @@ class _PlanRun:
         secrets: Secrets,
         bundles: BundleFolder,
         patience: Patience,
+        pins: Callable[[], tuple[str, ...]],
     ) -> None:
+        self._pins = pins
         self._plan = plan
         self._target = target
         self._observer = observer
@@ -221,7 +226,7 @@ class _PlanRun:
         target = self._target
         password = None
         try:
-            pins = None if target.pins is None else Pins.parse(target.pins)
+            pins = None if target.pins is None else Pins.parse(self._pins() or target.pins)
         except ValueError as error:
             raise PermanentError(f"the callback named a host key that is none: {error}") from None
         # Without pins the password is not even read; ``connect`` would refuse to send it anyway.

@@ -7,7 +7,14 @@ Linux gives every boot an id. ESXi has no such file; its uptime, with our clock 
 import re
 import time
 
-from midwife.customize.errors import ConnectionLost, PermanentError, StepError, StepTimeout, UnreachableError
+from midwife.customize.errors import (
+    ConnectionLost,
+    HostKeyError,
+    PermanentError,
+    StepError,
+    StepTimeout,
+    UnreachableError,
+)
 from midwife.customize.operations.base import Context, Result, checked
 from midwife.customize.ssh import Connection
 
@@ -32,7 +39,7 @@ class Reboot:
         before = context.recall("boot")
         if before is None:
             return checked(context)
-        if same_boot(before, boot_of(context.hands.reach(context.left), context.left)):
+        if same_boot(before, boot_of(_reach_again(context), context.left)):
             return None
         return Result(changed=False, output="rebooted before midwife was restarted")
 
@@ -62,7 +69,7 @@ def _await_next_boot(context: Context, before: str) -> None:
     try:
         while True:
             try:
-                connection = context.hands.reach(context.left)
+                connection = _reach_again(context)
                 if not same_boot(before, boot_of(connection, context.left)):
                     return
             except ConnectionLost:
@@ -72,6 +79,24 @@ def _await_next_boot(context: Context, before: str) -> None:
         raise StepError(f"not back {context.step.timeout:g} s after 'reboot': {error}") from None
     except StepTimeout:
         raise StepError(f"still in the same boot {context.step.timeout:g} s after 'reboot'") from None
+
+
+def _reach_again(context: Context) -> Connection:
+    """Log in to a host that may have made new host keys as it booted (ESXi that runs from memory does).
+
+    Its sshd may be up before its callback has told them, so another key than the pinned one is waited out; the
+    login itself never takes a key that no authenticated callback named.
+    """
+    other: HostKeyError | None = None
+    while True:
+        try:
+            if other:
+                context.cancel.pause(min(context.poll, context.left))
+            return context.hands.reach(context.left)
+        except HostKeyError as error:
+            other = error
+        except StepTimeout as late:
+            raise other or late from None
 
 
 def boot_of(connection: Connection, timeout: float) -> str:

@@ -164,8 +164,14 @@ class Runs:
             secrets=Secrets(site.main.secrets, root=site.root),
             bundles=BundleFolder(site.root / "bundles"),
             completed=range(row.step),
+            pins=lambda: self._pins(row.attempt),
         )
         self._ended(row, outcome)
+
+    def _pins(self, attempt: str) -> tuple[str, ...]:
+        """The host keys that its newest authenticated callback named."""
+        found = self._store.attempt(attempt)
+        return found.pinned if found else ()
 
     def _observe(self, row: RunRow, plan: Plan, event: RunEvent) -> None:
         """On disk before the run goes on."""
