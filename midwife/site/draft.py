@@ -1,7 +1,8 @@
 """A site as far as it could be read: every part that is valid by itself, with the place where it stands.
 
-Broken parts leave a problem and are missing here; their names are kept, so that a reference to a broken host
-configuration is not reported as a second mistake. The checks across files (``midwife.site.checks``) read it.
+Broken parts leave a problem and are missing here (a host with a broken MAC address is here without it); their
+names are kept, so that a reference to a broken host configuration is not reported as a second mistake. The
+checks across files (``midwife.site.checks``) read it.
 """
 
 import os
@@ -13,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from midwife.site.model import Configuration, Host, Image, Main, Rule, Step
+from midwife.site.model import Configuration, Host, Image, Items, Main, Rule, Step
 from midwife.site.problems import Problem, nearest
-from midwife.site.validate import validate
+from midwife.site.validate import salvage, validate
 from midwife.site.yaml import Document, Place, read_yaml
 
 __all__ = ["Draft", "Found", "read_draft"]
@@ -29,6 +30,8 @@ class Found(Generic[T]):
 
     value: T
     place: Place
+    whole: bool = True
+    """False: parts of it were broken, and are missing from the value."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class Draft:
     secrets: dict[str, Found[str]] = field(default_factory=dict)
     hosts: list[Found[Host]] = field(default_factory=list)
     rules: list[Found[Rule]] = field(default_factory=list)
+    items: list[Found[Items]] = field(default_factory=list)
+    """Of all rules, those with a broken pattern too."""
     configurations: list[Found[Configuration]] = field(default_factory=list)
     steps: list[Found[Step]] = field(default_factory=list)
     image_names: set[str] = field(default_factory=set)
@@ -133,12 +138,17 @@ def _read_rules(draft: Draft) -> None:
             hint = "a rule for every host says so: patterns: all"
             draft.problems.append(spot.at("patterns").problem(f"{spot.name}.patterns: no pattern", hint))
         _add(draft, draft.rules, Rule, entry, spot)
+        items = salvage(Items, _mapping(entry, "items"))
+        if items is not None:
+            draft.items.append(Found(items, spot.at("items")))
 
 
 def _add(draft: Draft, to: list[Found[Any]], model: type[BaseModel], data: Any, place: Place) -> None:
     value = validate(model, data, place, draft.problems)
     if value is not None:
         to.append(Found(value, place))
+    elif (rest := salvage(model, data)) is not None:
+        to.append(Found(rest, place, whole=False))
 
 
 def _list_alone(draft: Draft, place: Place, key: str) -> list[Any]:

@@ -5,6 +5,7 @@ it is said again for the person who wrote the file, with the nearest known key f
 never repeated where it could be a secret. Knows nothing of files.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from midwife.site.problems import Problem, nearest
 from midwife.site.yaml import Place
 
-__all__ = ["known_keys", "validate"]
+__all__ = ["known_keys", "salvage", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -26,6 +27,45 @@ def validate(model: type[M], data: Any, place: Place, problems: list[Problem]) -
         errors = error.errors(include_url=False, include_context=True)
     problems.extend(_problem(model, place, entry) for entry in errors)
     return None
+
+
+def salvage(model: type[M], data: Any) -> M | None:
+    """The value without its broken parts, so that checks across files see the rest; None if too little is left.
+
+    For finding more problems only: a site with a broken part is never served.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        places = [entry["loc"] for entry in error.errors(include_url=False)]
+    rest = copy.deepcopy(data)
+    for place in sorted(places, key=_by_position, reverse=True):  # of a list's items the last first
+        _take_out(rest, place)
+    try:
+        return model.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _by_position(place: tuple[str | int, ...]) -> list[tuple[int, str]]:
+    return [(part, "") if isinstance(part, int) else (-1, part) for part in place]
+
+
+def _take_out(data: Any, place: tuple[str | int, ...]) -> None:
+    """Remove what stands at the place; of a path that leads further than the data, as much as there is."""
+    *way, last = [part for part in place if part != "[key]"] or [""]
+    for part in way:
+        inside = data.get(part) if isinstance(data, dict) else None
+        if isinstance(data, list) and isinstance(part, int) and part < len(data):
+            inside = data[part]
+        if not isinstance(inside, dict | list):
+            last = part
+            break
+        data = inside
+    if isinstance(data, dict):
+        data.pop(last, None)
+    elif isinstance(data, list) and isinstance(last, int) and last < len(data):
+        del data[last]
 
 
 def known_keys(model: type[BaseModel]) -> tuple[str, ...]:

@@ -162,8 +162,10 @@ def test_check_prints_everything_and_fails(site: Path) -> None:
     assert result.exit_code == 1
     assert result.output.splitlines() == [
         "hosts/esx-01.yaml:1:8: macs.0: '52:54' is not a MAC address; write it as 52:54:00:12:34:56",
+        "hosts/esx-01.yaml:2:18: warning: vars.password looks like a secret in clear; "
+        "declare it under secrets: in midwife.yaml and write secret('NAME') in the step",
         "rules.yaml:1:9: warning: rule 'r' gives nothing; add image, configuration or boot to its items",
-        f"{site}: 1 error and 1 warning; midwife serve would refuse this site",
+        f"{site}: 1 error and 2 warnings; midwife serve would refuse this site",
     ]
 
 
@@ -233,5 +235,7 @@ def test_other_commands_refuse_a_broken_site_with_all_its_problems(site: Path) -
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         "hosts/esx-01.yaml:1:1: unknown key 'mac'; did you mean macs?",
-        f"1 error in the site {site}; nothing was done",
+        "hosts/esx-01.yaml:2:8: image: there is no image 'none'; nothing is imported yet; "
+        "import with: midwife image import FILE.iso",
+        f"2 errors in the site {site}; nothing was done",
     ]

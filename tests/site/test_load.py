@@ -69,11 +69,13 @@ def test_all_problems_of_all_files_come_at_once(site: SiteFolder) -> None:
     assert [problem.split(": ")[0] for problem in site.problems()] == [
         "host-configurations/base.yaml:8:1",  # secret('esx-root') is declared no longer
         "hosts/esx-01.yaml:2:5",
+        "hosts/esx-01.yaml:3:8",  # a broken MAC address does not hide the unknown image
         "hosts/esx-02.yaml:1:1",
         "midwife.yaml:2:3",
         "midwife.yaml:2:3",
         "midwife.yaml:4:11",
         "rules.yaml:3:15",
+        "rules.yaml:4:20",  # nor a broken pattern the mistyped one
     ]
 
 

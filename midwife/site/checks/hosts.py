@@ -19,7 +19,7 @@ def check_hosts(draft: Draft) -> Iterator[Problem]:
     seen: dict[tuple[str, str], Found[Host]] = {}
     for found in draft.hosts:
         host = found.value
-        if not (host.macs or host.uuid or host.serial):
+        if found.whole and not (host.macs or host.uuid or host.serial):
             hint = "add macs, uuid or serial"
             yield found.place.problem(f"nothing identifies host {host.name}", hint)
         if len(set(host.macs)) < len(host.macs):

@@ -49,8 +49,8 @@ def check_references(draft: Draft) -> Iterator[Problem]:
         yield from _named(host.place.at("image"), host.value.image, images, "image", _import_hint(draft))
         place = host.place.at("configuration")
         yield from _configuration(place, host.value.configuration, draft)
-    for rule in draft.rules:
-        items, place = rule.value.items, rule.place.at("items")
+    for found in draft.items:
+        items, place = found.value, found.place
         yield from _named(place.at("image"), items.image, images, "image", _import_hint(draft))
         yield from _configuration(place.at("configuration"), items.configuration, draft)
 
@@ -117,8 +117,10 @@ def _configuration(place: Place, name: str | None, draft: Draft) -> Iterator[Pro
 
 def _named(place: Place, name: str | None, known: set[str], kind: str, otherwise: str) -> Iterator[Problem]:
     if name is not None and name not in known:
-        near = nearest(name, known)
-        hint = near if near.startswith("did you mean") else f"{near}; {otherwise}"
+        near = nearest(name, known) if known else ""
+        hint = (
+            near if near.startswith("did you mean") else "; ".join(part for part in (near, otherwise) if part)
+        )
         yield place.problem(f"{place.name}: there is no {kind} {name!r}", hint)
 
 
