@@ -223,9 +223,11 @@ class _Lines:
     def __init__(self, name: str) -> None:
         self._name = name
         self._next = time.monotonic()
+        self._done = -1
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now >= self._next or done == total:
+        if (now >= self._next or done == total) and done != self._done:
             self._next = now + 2
+            self._done = done
             click.echo(f"{self._name}: {done * 100 // max(total, 1)} %", err=True)

@@ -114,7 +114,7 @@ class Service:
             asker.decide = self._resolver.decide
         enroll(site, self._store, self._attempts, self._resolver.decide)
         self._desk.flush()
-        self.note("reloaded", f"{len(site.hosts)} hosts, {len(site.rules)} rules")
+        self.note("reloaded", f"{_count(site.hosts, 'host')}, {_count(site.rules, 'rule')}")
         if unchanged:
             self.note(
                 "restart-needed",
@@ -224,3 +224,7 @@ class Service:
             await asyncio.sleep(_TICK)
             self._store.catch_up()
             self._attempts.tick()
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}" + ("s" if len(things) != 1 else "")
