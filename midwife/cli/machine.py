@@ -5,6 +5,7 @@ from pathlib import Path
 
 from midwife.cli.common import fail, open_site
 from midwife.cli.observed import connect, data_dir
+from midwife.core.decide import facts_of
 from midwife.core.facts import Facts
 from midwife.serve.keys import ServiceKeys
 from midwife.serve.preview import Preview
@@ -28,7 +29,7 @@ def the_machine(site: Site, named: str) -> Facts:
     """Facts of the machine: what the site says, and what was observed. Ends the command for nonsense."""
     host = next((host for host in site.hosts if host.name == named), None)
     if host:
-        facts = Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial)
+        facts = facts_of(host)
     elif is_mac(named):
         facts = Facts(macs=(parse_mac(named),))
         named = facts.mac

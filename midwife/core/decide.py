@@ -14,7 +14,7 @@ from midwife.rules.match import Matched, evaluate
 from midwife.site.model import BootMode, Host, Site
 from midwife.wire.identity import swap_uuid
 
-__all__ = ["Action", "Answer", "decide", "find_host"]
+__all__ = ["Action", "Answer", "decide", "facts_of", "find_host"]
 
 
 class Action(StrEnum):
@@ -43,6 +43,11 @@ class Answer:
     def options(self) -> str:
         """Kernel options of the host's own."""
         return self.host.options if self.host else ""
+
+
+def facts_of(host: Host) -> Facts:
+    """What its file says of a host."""
+    return Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial)
 
 
 def find_host(facts: Facts, site: Site) -> tuple[Host | None, str]:

@@ -8,7 +8,7 @@ sockets nor rules; that silence always has a reason is what ``midwife explain`` 
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from midwife.core.facts import Facts, Firmware
@@ -19,6 +19,7 @@ from midwife.wire.identity import clean_hostname, parse_uuid, swap_uuid
 __all__ = [
     "BOOT_SERVER_PORT",
     "SERVER_PORT",
+    "Decision",
     "NetbootTarget",
     "PortKind",
     "Reply",
@@ -80,6 +81,13 @@ class NetbootTarget:
             Firmware.IPXE_BIOS: self.ipxe_url,
             Firmware.IPXE_EFI: self.ipxe_url,
         }.get(firmware, "")
+
+
+class Decision(NamedTuple):
+    """What ``ask`` answers: what the host may load (None: nothing), and why."""
+
+    target: NetbootTarget | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

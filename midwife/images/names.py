@@ -6,14 +6,13 @@ mboot and the installer do not care: so everything is stored in lower case. Text
 
 import re
 
+from midwife.site.model import RESERVED_IMAGE_NAMES
 from midwife.wire.bootcfg import ascii_lower
 
 __all__ = ["ImageError", "check_image_name", "default_image_name", "stored_name"]
 
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _VERSION = re.compile(r";[0-9]{1,5}$")
-# First path components that mean something else on the boot plane (docs/explain/architecture.md).
-_RESERVED = frozenset({"a", "files", "pxelinux.cfg", "ipxe", "boot.ipxe", "boot.cfg"})
 
 
 class ImageError(Exception):
@@ -24,7 +23,7 @@ def check_image_name(name: str) -> str:
     """The name itself, if it can be one (the same rule as for names in the site). Raises ImageError."""
     if not _IMAGE_NAME.fullmatch(name):
         raise ImageError(f"{name!r} is not an image name: letters, digits and . _ - + only, at most 80")
-    if name.lower() in _RESERVED:
+    if name.lower() in RESERVED_IMAGE_NAMES:
         raise ImageError(f"{name!r} has a meaning of its own in boot paths: choose another image name")
     return name
 

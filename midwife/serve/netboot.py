@@ -1,12 +1,29 @@
-"""Which loader each kind of firmware gets, for one image: what proxyDHCP offers and ``explain`` shows. Pure."""
+"""Who gets boot information by DHCP, and which loader: what proxyDHCP offers and ``explain`` shows. No sockets."""
 
-from midwife.core.dhcpanswer import NetbootTarget
+from midwife.core.decide import Action, Answer
+from midwife.core.dhcpanswer import Decision, NetbootTarget
 from midwife.core.facts import Firmware
-from midwife.images.library import BootImage
+from midwife.images.library import BootImage, Library
+from midwife.images.names import ImageError
 from midwife.serve.render import Urls
 from midwife.site.model import Site
 
-__all__ = ["netboot_target"]
+__all__ = ["dhcp_decision", "netboot_target"]
+
+
+def dhcp_decision(site: Site, library: Library, answer: Answer, firmware: Firmware) -> Decision:
+    """What DHCP says to a machine that gets this answer; silence for strangers, unless the site lets them in."""
+    if answer.host is None and site.main.proxydhcp.answer == "known":
+        return Decision(None, answer.reasons[0])
+    if answer.action is Action.LOCAL:
+        return Decision(None, "it boots from its own disk: DHCP says nothing")
+    if answer.action is Action.WAIT and not answer.host:
+        return Decision(None, answer.reasons[-1])
+    try:
+        image = library.get(answer.image) if answer.action is Action.BOOT else None
+    except ImageError as error:
+        return Decision(None, str(error))
+    return Decision(netboot_target(site, image, firmware), answer.reasons[0])
 
 
 def netboot_target(site: Site, image: BootImage | None, firmware: Firmware) -> NetbootTarget:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from midwife.core.decide import Action, Answer, decide
-from midwife.core.dhcpanswer import NetbootTarget, Silence, answer, example_request
+from midwife.core.dhcpanswer import Decision, Silence, answer, example_request
 from midwife.core.facts import Facts, Firmware
 from midwife.images.library import BootImage, Library
-from midwife.images.names import ImageError
-from midwife.serve.netboot import netboot_target
+from midwife.serve.netboot import dhcp_decision
 from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.dhcp import describe
@@ -60,19 +59,11 @@ class Preview:
             if kind == "boot.cfg":
                 raise RenderError(f"{found.name} has nothing to boot: {found.reasons[-1]}")
             return self._renderer.wait(kind, found, facts)
-        if kind == "boot.cfg":
-            return self._renderer.boot_cfg(found, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
-        make = self._renderer.ipxe if kind == "ipxe" else self._renderer.pxelinux
-        return make(found, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN)
+        return self._renderer.text(kind, found, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
 
     def paths(self, facts: Facts) -> Iterator[PathAnswer]:
         """The DHCP answer for every kind of firmware."""
         found = self.decide(facts)
-        try:
-            image = self.image(found)
-            why = found.reasons[0]
-        except ImageError as error:
-            image, why = None, str(error)
         for firmware in (
             Firmware.BIOS,
             Firmware.EFI,
@@ -80,27 +71,17 @@ class Preview:
             Firmware.IPXE_BIOS,
             Firmware.IPXE_EFI,
         ):
-            target = netboot_target(self.site, image, firmware)
-            yield self._path(facts, firmware, self._allowed(found, target), found, why)
+            yield self._path(facts, firmware, dhcp_decision(self.site, self.library, found, firmware))
 
-    def _allowed(self, found: Answer, target: NetbootTarget) -> NetbootTarget | None:
-        if found.action is Action.LOCAL:
-            return None
-        stranger = found.host is None
-        return None if stranger and self.site.main.proxydhcp.answer == "known" else target
-
-    def _path(
-        self, facts: Facts, firmware: Firmware, target: NetbootTarget | None, found: Answer, why: str
-    ) -> PathAnswer:
-        local = found.action is Action.LOCAL
+    def _path(self, facts: Facts, firmware: Firmware, decided: Decision) -> PathAnswer:
         said = answer(
             example_request(replace(facts, firmware=firmware)),
             server=self.site.main.server.address,
-            boot=target,
+            boot=decided.target,
             port_kind=67,
-            why="it boots from its own disk" if local else why,
+            why=decided.reason,
         )
-        loads = target.load(firmware) if target else ""
+        loads = decided.target.load(firmware) if decided.target else ""
         if isinstance(said, Silence):
             return PathAnswer(firmware, (), said.reason, loads)
         return PathAnswer(firmware, describe(said.packet), "", loads)

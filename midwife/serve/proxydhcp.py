@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncio_dgram
 import structlog
@@ -23,7 +23,7 @@ import structlog
 from midwife.core.dhcpanswer import (
     BOOT_SERVER_PORT,
     SERVER_PORT,
-    NetbootTarget,
+    Decision,
     PortKind,
     Reply,
     Silence,
@@ -46,13 +46,6 @@ _SIOCGIFCONF = 0x8912  # netdevice(7); the socket module has no name for it
 
 class ProxyDhcpError(Exception):
     """proxyDHCP cannot start or go on; the message has one problem a line, each with what to do."""
-
-
-class Decision(NamedTuple):
-    """What ``ask`` answers: what the host may load (None: nothing), and why."""
-
-    target: NetbootTarget | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

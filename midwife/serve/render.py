@@ -90,6 +90,15 @@ class Renderer:
         """``boot.ipxe``: the script that asks iPXE who it is."""
         return self._render("entry.ipxe.j2", {"http": self.urls.http})
 
+    def text(
+        self, kind: str, answer: Answer, facts: Facts, image: BootImage, attempt: str, token: str, proto: str
+    ) -> bytes:
+        """What a host that boots this image gets; kind is ``ipxe``, ``pxelinux`` or ``boot.cfg``."""
+        if kind == "boot.cfg":
+            return self.boot_cfg(answer, image, attempt, token, proto)
+        make = self.ipxe if kind == "ipxe" else self.pxelinux
+        return make(answer, facts, image, attempt, token)
+
     def ipxe(self, answer: Answer, facts: Facts, image: BootImage, attempt: str, token: str) -> bytes:
         """The script of a host that boots this image."""
         names = " ".join(f"initrd={module.name}" for module in image.modules)

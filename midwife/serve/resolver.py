@@ -201,9 +201,9 @@ class Resolver:
         if not self._carries_token(kind, image):
             via = f"{kind} over {ask.proto}"
             attempt = self._attempts.begin(answer, facts, image, ask.client, via)
-            return Content(ask.id, self._text(kind, answer, facts, image, attempt, "", ask.proto))
+            return Content(ask.id, self._renderer.text(kind, answer, facts, image, attempt, "", ask.proto))
         grant = self._attempts.grant(answer, facts, image, ask.client, f"{kind} over {ask.proto}")
-        body = self._text(kind, answer, facts, image, grant.attempt, grant.token, ask.proto)
+        body = self._renderer.text(kind, answer, facts, image, grant.attempt, grant.token, ask.proto)
         return Content(ask.id, body, attempt=grant.attempt)
 
     def _bootable(self, kind: str, answer: Answer, facts: Facts, proto: str) -> BootImage:
@@ -213,19 +213,11 @@ class Resolver:
         """
         try:
             image = self._library.get(answer.image)
-            self._text(kind, answer, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
+            self._renderer.text(kind, answer, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
         except (ImageError, RenderError) as error:
             self._attempts.seen(answer, facts, "no-config", f"{kind} over {proto}: {error}", {})
             raise
         return image
-
-    def _text(
-        self, kind: str, answer: Answer, facts: Facts, image: BootImage, attempt: str, token: str, proto: str
-    ) -> bytes:
-        if kind == "boot.cfg":
-            return self._renderer.boot_cfg(answer, image, attempt, token, proto)
-        make = self._renderer.ipxe if kind == "ipxe" else self._renderer.pxelinux
-        return make(answer, facts, image, attempt, token)
 
     @staticmethod
     def _carries_token(kind: str, image: BootImage) -> bool:

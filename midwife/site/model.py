@@ -16,6 +16,7 @@ from midwife.rules.patterns import parse_pattern
 from midwife.wire.identity import clean_serial, parse_mac, parse_uuid
 
 __all__ = [
+    "RESERVED_IMAGE_NAMES",
     "BootMode",
     "Callback",
     "Configuration",
@@ -37,6 +38,10 @@ __all__ = [
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 366 * 86400.0  # also keeps a mistyped number from becoming infinite
+
+
+RESERVED_IMAGE_NAMES = frozenset({"a", "files", "pxelinux.cfg", "ipxe", "boot.ipxe", "boot.cfg"})
+"""First path components that mean something else on the boot plane (docs/explain/architecture.md)."""
 
 
 def seconds(value: object) -> float:

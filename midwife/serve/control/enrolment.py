@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from midwife.core.decide import Action, Answer, find_host
+from midwife.core.decide import Action, Answer, facts_of, find_host
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import UNDER_WAY, State
 from midwife.serve.attempts import Attempts
@@ -15,14 +15,9 @@ from midwife.store.records import HostRow
 from midwife.store.store import Store
 from midwife.wire.identity import is_mac
 
-__all__ = ["enroll", "facts_of"]
+__all__ = ["enroll"]
 
 _EXPECTED = {Action.BOOT: State.ARMED, Action.LOCAL: State.LOCAL}
-
-
-def facts_of(host: Host) -> Facts:
-    """What its file says of a host."""
-    return Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial)
 
 
 def enroll(site: Site, store: Store, attempts: Attempts, decide: Callable[[Facts], Answer]) -> None:

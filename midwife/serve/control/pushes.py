@@ -8,7 +8,7 @@ that of its pinned keys; it comes over the control socket, which only the servic
 import ipaddress
 from collections.abc import Callable
 
-from midwife.core.decide import Answer
+from midwife.core.decide import Answer, facts_of
 from midwife.core.facts import Facts
 from midwife.customize.hostkey import Pins
 from midwife.serve.attempts import Attempts
@@ -41,7 +41,7 @@ class Pushes:
             raise _Refused(f"no host file is called {asked.host!r}; a host needs one to be pushed to")
         before = self._attempts.current(host.name)
         facts = self._attempts.facts(host.name)
-        answer = self.decide(Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial).merged(facts))
+        answer = self.decide(facts_of(host).merged(facts))
         if not answer.configuration:
             raise _Refused(f"{host.name} has no configuration: there is nothing to push")
         address = self._address(asked, host, str(before.answer.get("caller") or "") if before else "")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from midwife.core.decide import Action
+from midwife.core.decide import Action, facts_of
+from midwife.core.dhcpanswer import Decision
 from midwife.core.facts import Facts
 from midwife.images import loaders
 from midwife.images.bootfiles import LOADERS
@@ -18,14 +19,14 @@ from midwife.serve.attempts import Attempts
 from midwife.serve.callback import CallbackListener
 from midwife.serve.control.bound import keep_bound
 from midwife.serve.control.desk import Desk
-from midwife.serve.control.enrolment import enroll, facts_of
+from midwife.serve.control.enrolment import enroll
 from midwife.serve.control.pushes import Pushes
 from midwife.serve.control.reception import Reception
 from midwife.serve.control.runs import Runs
 from midwife.serve.keys import ServiceKeys
 from midwife.serve.messages import Report, split_attempt
-from midwife.serve.netboot import netboot_target
-from midwife.serve.proxydhcp import Decision, DhcpSeen, ProxyDhcp
+from midwife.serve.netboot import dhcp_decision
+from midwife.serve.proxydhcp import DhcpSeen, ProxyDhcp
 from midwife.serve.quiet import Quiet
 from midwife.serve.render import Renderer
 from midwife.serve.resolver import Resolver
@@ -195,18 +196,7 @@ class Service:
     # DHCP
 
     def _dhcp_decision(self, facts: Facts) -> Decision:
-        answer = self._resolver.decide(facts)
-        if answer.host is None and self._site.main.proxydhcp.answer == "known":
-            return Decision(None, "no host file names it (proxydhcp.answer: known)")
-        if answer.action is Action.LOCAL:
-            return Decision(None, "it boots from its own disk: DHCP says nothing")
-        if answer.action is Action.WAIT and not answer.host:
-            return Decision(None, answer.reasons[-1])
-        try:
-            image = self._library.get(answer.image) if answer.action is Action.BOOT else None
-        except ImageError as error:
-            return Decision(None, str(error))
-        return Decision(netboot_target(self._site, image, facts.firmware), answer.reasons[0])
+        return dhcp_decision(self._site, self._library, self._resolver.decide(facts), facts.firmware)
 
     def _dhcp_seen(self, seen: DhcpSeen) -> None:
         self._resolver.remember(seen.facts.ipv4, seen.facts)  # its loader asks TFTP by address alone

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midwife.site.draft import Draft, Found
-from midwife.site.model import Image
+from midwife.site.model import RESERVED_IMAGE_NAMES, Image
 from midwife.site.problems import Problem, nearest
 from midwife.site.yaml import Place
 from midwife.wire.bootcmd import ESXI, LINUX, BootCommandError, Endpoint, check_length, kernel_words
 
 __all__ = ["check_images", "check_kernel_lines", "check_references"]
 
-# First path components that mean something else on the boot plane (docs/explain/architecture.md).
-_RESERVED = frozenset({"a", "files", "pxelinux.cfg", "ipxe", "boot.ipxe", "boot.cfg"})
 
 # What the line holds beside the options: the longest token, and BOOTIF= from mboot, iPXE or PXELINUX.
 _TOKEN = "x" * 43
@@ -25,7 +23,7 @@ def check_images(draft: Draft) -> Iterator[Problem]:
     """Each image of midwife.yaml by itself."""
     for name, found in draft.images.items():
         image, place = found.value, found.place
-        if name.lower() in _RESERVED:
+        if name.lower() in RESERVED_IMAGE_NAMES:
             hint = "choose another name"
             yield place.problem(f"{name!r} has a meaning of its own in boot paths", hint, key=True)
         if (image.kernel is None) == (image.imported is None):
