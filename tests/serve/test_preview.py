@@ -67,6 +67,15 @@ def test_dhcp_as_every_firmware_sees_it(world: World) -> None:
             assert why in path.silence
 
 
+def test_a_stranger_without_an_image_is_let_in_and_still_gets_silence(tmp_path: Path) -> None:
+    """proxydhcp.answer: all lets strangers in for what a rule gives them; for nothing they are offered nothing."""
+    preview = Preview(make_site(tmp_path, proxydhcp={"answer": "all"}), "")
+    paths = list(preview.paths(Facts(macs=(STRANGER,))))
+    assert paths
+    assert [path.offer for path in paths] == [()] * len(paths)
+    assert {path.silence for path in paths} == {"no image: nothing to boot"}
+
+
 def test_the_names_that_a_machine_will_ask_for(world: World) -> None:
     preview = Preview(world.site, "")
     names = preview.names(Facts(macs=(MACS["esx-01"],)))
