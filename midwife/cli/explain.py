@@ -87,7 +87,7 @@ def _files(preview: "Preview", facts: "Facts") -> None:
 
 
 def _text(preview: "Preview", facts: "Facts", kind: str, proto: str) -> str:
-    from midwife.images.names import ImageError
+    from midwife.images.errors import ImageError
     from midwife.serve.render import RenderError
 
     try:

@@ -156,7 +156,7 @@ def _library(site: Path) -> "Library":
 def _summary(library: "Library", name: str) -> dict[str, Any]:
     """An image as plain data, for JSON and the table."""
     from midwife.images.bootfiles import LOADERS
-    from midwife.images.names import ImageError
+    from midwife.images.errors import ImageError
 
     try:
         image = library.describe(name)
@@ -192,7 +192,7 @@ def _size(count: int) -> str:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    from midwife.images.names import ImageError
+    from midwife.images.errors import ImageError
 
     try:
         yield

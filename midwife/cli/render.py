@@ -27,7 +27,7 @@ def command(host: str, kind: str, over: str, site: Path) -> None:
     Only the boot attempt's id and its token are placeholders, of the real length: they are made when a host boots.
     """
     from midwife.cli.machine import open_preview, the_machine
-    from midwife.images.names import ImageError
+    from midwife.images.errors import ImageError
     from midwife.serve.render import RenderError
 
     preview = open_preview(site)

@@ -18,10 +18,11 @@ from typing import Self
 
 from midwife.images import shelf
 from midwife.images.bootfiles import boot_files
+from midwife.images.errors import ImageError
 from midwife.images.isofs import IsoReader, told_size
 from midwife.images.library import Library
 from midwife.images.manifest import FILES, Entry, Manifest, write_manifest
-from midwife.images.names import ImageError, check_image_name, default_image_name
+from midwife.images.names import check_image_name, default_image_name
 from midwife.wire.bootcfg import BootCfgError, parse
 
 __all__ = ["Progress", "import_iso"]

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Self
 
 from pycdlib.pycdlib import PyCdlib
 
-from midwife.images.names import ImageError, stored_name
+from midwife.images.errors import ImageError
+from midwife.images.names import stored_name
 
 __all__ = ["IsoFile", "IsoReader", "told_size"]
 

@@ -19,8 +19,9 @@ import structlog
 from midwife.images import shelf
 from midwife.images.bootfiles import LOADERS, boot_files, build_key
 from midwife.images.bootmodule import BootModuleError, boot_module
+from midwife.images.errors import ImageError
 from midwife.images.manifest import FILES, MANIFEST, Manifest, read_manifest
-from midwife.images.names import ImageError, check_image_name
+from midwife.images.names import check_image_name
 from midwife.site.model import Image
 from midwife.wire.bootcfg import BootCfg, BootCfgError, Module, ascii_lower, parse
 

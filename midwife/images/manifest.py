@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from midwife.images.names import ImageError
+from midwife.images.errors import ImageError
 
 __all__ = ["FILES", "MANIFEST", "Entry", "Manifest", "read_manifest", "write_manifest"]
 

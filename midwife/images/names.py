@@ -6,17 +6,14 @@ mboot and the installer do not care: so everything is stored in lower case. Text
 
 import re
 
+from midwife.images.errors import ImageError
 from midwife.site.model import RESERVED_IMAGE_NAMES
 from midwife.wire.bootcfg import ascii_lower
 
-__all__ = ["ImageError", "check_image_name", "default_image_name", "stored_name"]
+__all__ = ["check_image_name", "default_image_name", "stored_name"]
 
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _VERSION = re.compile(r";[0-9]{1,5}$")
-
-
-class ImageError(Exception):
-    """An image cannot be imported, found or served; the text says what, where, and what to do."""
 
 
 def check_image_name(name: str) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from midwife.images.errors import ImageError
 from midwife.images.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from midwife.images.names import ImageError, check_image_name
+from midwife.images.names import check_image_name
 
 __all__ = ["clear_leftovers", "draft_directory", "exclusive", "publish", "remove", "set_netboot", "stored"]
 

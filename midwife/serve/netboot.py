@@ -3,8 +3,8 @@
 from midwife.core.decide import Action, Answer
 from midwife.core.dhcpanswer import Decision, NetbootTarget
 from midwife.core.facts import Firmware
+from midwife.images.errors import ImageError
 from midwife.images.library import BootImage, Library
-from midwife.images.names import ImageError
 from midwife.serve.render import Urls
 from midwife.site.model import Site
 

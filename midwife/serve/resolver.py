@@ -15,8 +15,8 @@ from midwife.core.decide import Action, Answer, decide
 from midwife.core.facts import Facts, Firmware
 from midwife.images import loaders
 from midwife.images.bootfiles import LOADERS
+from midwife.images.errors import ImageError
 from midwife.images.library import BootImage, ImageFile, Library
-from midwife.images.names import ImageError
 from midwife.serve.attempts import Attempts
 from midwife.serve.hostrows import TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from midwife.images import iso as importer
 from midwife.images import isofs, shelf
+from midwife.images.errors import ImageError
 from midwife.images.iso import import_iso
 from midwife.images.library import Library
-from midwife.images.names import ImageError, default_image_name
+from midwife.images.names import default_image_name
 from tests.peers.esxiso import (
     BUILD,
     LookAlike,
@@ -344,7 +345,7 @@ import resource, sys
 from pathlib import Path
 from midwife.images.iso import import_iso
 from midwife.images.library import Library
-from midwife.images.names import ImageError
+from midwife.images.errors import ImageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
 try:
     import_iso(Path(sys.argv[1]), Library(Path(sys.argv[2]), {}, Path(".")), "x")

@@ -9,10 +9,10 @@ import pytest
 from midwife.images import shelf
 from midwife.images.bootfiles import boot_files, build_key
 from midwife.images.bootmodule import BootModuleError
+from midwife.images.errors import ImageError
 from midwife.images.iso import import_iso
 from midwife.images.library import Kind, Library
 from midwife.images.manifest import read_manifest
-from midwife.images.names import ImageError
 from midwife.site.model import Image
 from midwife.wire.bootcfg import Module, parse
 from tests.images.conftest import stand_in_module

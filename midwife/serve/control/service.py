@@ -12,8 +12,8 @@ from midwife.core.dhcpanswer import Decision
 from midwife.core.facts import Facts
 from midwife.images import loaders
 from midwife.images.bootfiles import LOADERS
+from midwife.images.errors import ImageError
 from midwife.images.library import Library
-from midwife.images.names import ImageError
 from midwife.images.shelf import clear_leftovers
 from midwife.serve.attempts import Attempts
 from midwife.serve.callback import CallbackListener

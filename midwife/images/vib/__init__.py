@@ -1,0 +1,1 @@
+"""One VIB: its container, descriptor, payloads, signature; reading, proving and building it."""
