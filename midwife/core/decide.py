@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from midwife.core.facts import Facts
+from midwife.rules.attributes import LABEL
 from midwife.rules.match import Matched, evaluate
 from midwife.site.model import BootMode, Host, Site
 from midwife.wire.identity import swap_uuid
 
-__all__ = ["Action", "Answer", "decide", "facts_of", "find_host"]
+__all__ = ["Action", "Answer", "attributes_of", "decide", "facts_of", "find_host"]
 
 
 class Action(StrEnum):
@@ -50,6 +51,12 @@ def facts_of(host: Host) -> Facts:
     return Facts(macs=host.macs, uuid=host.uuid or "", serial=host.serial)
 
 
+def attributes_of(facts: Facts, host: Host | None) -> dict[str, tuple[str, ...]]:
+    """What patterns are tested against: what the machine told, and the labels of its file."""
+    labels = host.labels.items() if host else ()
+    return facts.attributes() | {f"{LABEL}{name.lower()}": (value,) for name, value in labels if value}
+
+
 def find_host(facts: Facts, site: Site) -> tuple[Host | None, str]:
     """The host file that names this machine and by what, or None and why not.
 
@@ -80,7 +87,7 @@ def decide(facts: Facts, site: Site, images: Collection[str] | None = None) -> A
     """What this machine gets. ``images``: the names that can be served (None: do not check)."""
     host, why = find_host(facts, site)
     name = host.name if host else facts.mac or facts.uuid or facts.ipv4 or "unknown"
-    matched = evaluate(site.rules, facts.attributes())
+    matched = evaluate(site.rules, attributes_of(facts, host))
     reasons = [why]
     image = _item("image", host.image if host else None, host, matched, reasons)
     configuration = _item("configuration", host.configuration if host else None, host, matched, reasons)

@@ -95,5 +95,8 @@ class Facts:
             "domain": (self.domain,),
             "ipv4": (self.ipv4,),
             "ipv6": (self.ipv6,),
+            "firmware": (str(self.firmware),),
+            "relay": (self.relay,),
+            "version": (self.version,),
         }
         return {name: values for name, values in known.items() if any(values)}

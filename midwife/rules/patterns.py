@@ -1,35 +1,26 @@
-"""Auto Deploy's patterns: ``vendor=Dell Inc.,HPE``, ``ipv4=192.0.2.10-192.0.2.20``, ``oemstring==a,b``.
+"""Patterns: ``vendor=Dell Inc.,HPE``, ``ipv4=192.0.2.10-192.0.2.20``, ``oemstring==a,b``, ``label.rack!=r7``.
 
-The grammar is that of the help of New-DeployRule: ``attr=v1,v2`` matches any of the values, ``attr==value``
-one value that may contain commas, and only ipv4 knows ranges. No wildcards, no negation. The help is silent
-about upper and lower case; vendors are not consistent in their SMBIOS strings, so case and surrounding blanks
-do not count here. Texts only: this module knows nothing of hosts, facts or the site.
+Auto Deploy's grammar is that of the help of New-DeployRule: ``attr=v1,v2`` matches any of the values,
+``attr==value`` one value that may contain commas, and ipv4 knows ranges. midwife adds networks (``ipv4=
+192.0.2.0/24``), wildcards (``model=PowerEdge R6*``), ``!=`` and attributes of its own. The help is silent about
+upper and lower case; vendors are not consistent in their SMBIOS strings, so case and surrounding blanks do not
+count here. Texts only: this module knows nothing of hosts, facts or the site.
 """
 
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
-from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid, swap_uuid
+from midwife.rules.attributes import ATTRIBUTES, LABEL, Attribute, attribute
+from midwife.rules.values import AddressRange, Glob, Value, canonical, covers, holds
+from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
 
-__all__ = ["ATTRIBUTES", "Outcome", "Pattern", "PatternError", "Verdict", "implies", "judge", "parse_pattern"]
+__all__ = ["Outcome", "Pattern", "PatternError", "Verdict", "implies", "judge", "parse_pattern"]
 
-ATTRIBUTES = (
-    "asset",
-    "domain",
-    "family",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "mac",
-    "model",
-    "oemstring",
-    "serial",
-    "uuid",
-    "vendor",
-)
-"""What a pattern can ask for: Auto Deploy's ten, the BIOS UUID and the SMBIOS family."""
+_SEVERAL = frozenset({"mac", "oemstring"})
+"""Attributes of which one machine has several values at once."""
 
 
 class PatternError(ValueError):
@@ -55,86 +46,112 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One parsed pattern. ``values`` are canonical; a range of IPv4 addresses is a pair, inclusive."""
+    """One parsed pattern; ``values`` are canonical."""
 
     text: str
-    attribute: str
-    values: tuple["str | AddressRange", ...]
+    asks: Attribute
+    values: tuple[Value, ...]
+    negated: bool = False
+    """``!=``: matches if none of the values is there."""
+
+    @property
+    def attribute(self) -> str:
+        """Name of what it asks for."""
+        return self.asks.name
+
+    @property
+    def extension(self) -> bool:
+        """Whether Auto Deploy would refuse it."""
+        ours = any(
+            isinstance(value, Glob)
+            or (isinstance(value, AddressRange) and ("/" in self.text or value.family == 6))
+            for value in self.values
+        )
+        return ours or self.negated or self.asks.extension
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRange:
-    """IPv4 addresses from ``first`` to ``last``, both included."""
-
-    first: ipaddress.IPv4Address
-    last: ipaddress.IPv4Address
-
-    def holds(self, text: str) -> bool:
-        """Whether the address lies in the range; False for anything that is no IPv4 address."""
-        try:
-            return self.first <= ipaddress.IPv4Address(text) <= self.last
-        except ValueError:
-            return False
-
-
+@lru_cache(maxsize=16384)
 def parse_pattern(text: str) -> Pattern:
     """Raises PatternError."""
     name, equals, rest = text.partition("=")
-    attribute = name.strip().lower()
+    negated = name.endswith("!")
+    wanted = name.removesuffix("!").strip().lower()
     if not equals:
         raise PatternError(
             f"{text!r} is not a pattern; write attribute=value, for example mac=52:54:00:12:34:56"
         )
-    if attribute not in ATTRIBUTES:
-        raise PatternError(f"{name.strip()!r} is not an attribute; there are {', '.join(ATTRIBUTES)}")
+    asks = attribute(wanted)
+    if asks is None:
+        known = ", ".join([*ATTRIBUTES, f"{LABEL}NAME"])
+        raise PatternError(f"{wanted!r} is not an attribute; there are {known}")
     exact = rest.startswith("=")
     texts = [rest[1:]] if exact else rest.split(",")
-    values: list[str | AddressRange] = []
+    values: list[Value] = []
     for value in (part.strip() for part in texts):
         if not value:
             raise PatternError(f"{text!r} has an empty value; it would match nothing, take it out")
-        values.append(_value(attribute, value, ranges=not exact))
-    return Pattern(text, attribute, tuple(values))
+        values.append(_value(asks, value, exact=exact))
+    return Pattern(text, asks, tuple(values), negated)
 
 
 def judge(pattern: Pattern, attributes: Mapping[str, tuple[str, ...]]) -> Verdict:
     """What the pattern says of a machine with these attributes (as ``Facts.attributes`` gives them).
 
-    An attribute with several values (MAC addresses, OEM strings) matches if any of them does.
+    An attribute with several values (MAC addresses, OEM strings) matches if any of them does. A label that a
+    host does not have is no unknown fact: nobody else could tell it.
     """
-    known = tuple(value for value in attributes.get(pattern.attribute, ()) if value.strip())
+    name, kind = pattern.attribute, pattern.asks.kind
+    known = tuple(value for value in attributes.get(name, ()) if value.strip())
     shown = ", ".join(known)
+    if not known and not name.startswith(LABEL):
+        return Verdict(Outcome.UNKNOWN, f"its {name} is not known, {pattern.text} cannot be tested")
+    facts = [canonical(kind, value) for value in known]
+    if any(holds(kind, wanted, fact) for wanted in pattern.values for fact in facts) is not pattern.negated:
+        return Verdict(Outcome.MATCH, f"{_its(name, shown)} matches {pattern.text}")
+    if pattern.negated:
+        return Verdict(Outcome.NO_MATCH, f"its {name} is {shown}, which {pattern.text} excludes")
     if not known:
-        return Verdict(
-            Outcome.UNKNOWN, f"its {pattern.attribute} is not known, {pattern.text} cannot be tested"
-        )
-    if any(_equal(pattern.attribute, wanted, value) for wanted in pattern.values for value in known):
-        return Verdict(Outcome.MATCH, f"its {pattern.attribute} {shown} matches {pattern.text}")
-    return Verdict(Outcome.NO_MATCH, f"its {pattern.attribute} is {shown}, not {_wanted(pattern)}")
+        return Verdict(Outcome.NO_MATCH, f"it has no {name}, {pattern.text} asks for one")
+    return Verdict(Outcome.NO_MATCH, f"its {name} is {shown}, not {_wanted(pattern)}")
+
+
+def _its(name: str, shown: str) -> str:
+    return f"its {name} {shown}" if shown else f"its lack of {name}"
 
 
 def implies(narrow: Pattern, wide: Pattern) -> bool:
-    """Whether every machine that matches ``narrow`` matches ``wide`` for certain."""
-    return narrow.attribute == wide.attribute and all(
-        any(_covers(other, value) for other in wide.values) for value in narrow.values
-    )
+    """Whether every machine that matches ``narrow`` matches ``wide``. Never wrongly yes."""
+    if narrow.attribute != wide.attribute:
+        return False
+    if narrow.negated and wide.negated:  # whoever is none of many is none of a few
+        return all(any(covers(other, value) for other in narrow.values) for value in wide.values)
+    if narrow.negated:
+        return False
+    if wide.negated:  # whoever is a certain one is none of the others, if there is but one value
+        plain = all(isinstance(value, str) for value in narrow.values)
+        apart = not any(
+            holds(wide.asks.kind, other, value)
+            for other in wide.values
+            for value in narrow.values
+            if isinstance(value, str)
+        )
+        return plain and apart and narrow.attribute not in _SEVERAL
+    return all(any(covers(other, value) for other in wide.values) for value in narrow.values)
 
 
-def _value(attribute: str, value: str, *, ranges: bool) -> str | AddressRange:
-    if attribute == "ipv4":
-        return _ipv4(value) if ranges else str(_ipv4_address(value, value))
+def _value(asks: Attribute, value: str, *, exact: bool) -> Value:
+    if asks.kind in ("ipv4", "ipv6"):
+        return _addresses(asks, value, exact=exact)
     try:
-        if attribute == "ipv6":
-            return str(ipaddress.IPv6Address(value))
-        if attribute == "mac":
+        if asks.kind == "mac":
             return parse_mac(value)
-        if attribute == "uuid":
+        if asks.kind == "uuid":
             return parse_uuid(value) or _refuse_dummy(value)
     except InvalidIdentity as error:
         raise PatternError(str(error)) from None
-    except ipaddress.AddressValueError:
-        raise PatternError(f"{value!r} is not an IPv6 address") from None
-    if attribute in ("serial", "asset") and not clean_serial(value):
+    if not exact and set("*?") & set(value):
+        return Glob(value.casefold())
+    if asks.kind == "identity" and not clean_serial(value):
         _refuse_dummy(value)
     return value.casefold()
 
@@ -143,48 +160,38 @@ def _refuse_dummy(value: str) -> str:
     raise PatternError(f"{value!r} is what vendors leave in place of a real value; it identifies no machine")
 
 
-def _ipv4(value: str) -> str | AddressRange:
+def _addresses(asks: Attribute, value: str, *, exact: bool) -> Value:
     first, dash, last = value.partition("-")
-    start = _ipv4_address(first.strip(), value)
-    if not dash:
+    start = _address(asks, value if exact else first.strip().partition("/")[0], value)
+    if exact or not (dash or "/" in value):
         return str(start)
-    end = _ipv4_address(last.strip(), value)
-    if end < start:
+    if not dash:
+        return _network(asks, value)
+    end = _address(asks, last.strip(), value)
+    if int(end) < int(start):
         raise PatternError(f"the range {value} runs backwards; write {end}-{start}")
-    return AddressRange(start, end)
+    return AddressRange(int(start), int(end), start.version)
 
 
-def _ipv4_address(text: str, value: str) -> ipaddress.IPv4Address:
+def _network(asks: Attribute, value: str) -> AddressRange:
     try:
-        return ipaddress.IPv4Address(text)
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise PatternError(f"{value!r} is not a network; write {asks.name}=192.0.2.0/24") from None
+    if str(network) != value and network.network_address != ipaddress.ip_address(value.partition("/")[0]):
+        raise PatternError(f"{value!r} has bits beyond the length of its network; write {network}")
+    return AddressRange(int(network.network_address), int(network.broadcast_address), network.version)
+
+
+def _address(asks: Attribute, text: str, value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv4Address(text) if asks.kind == "ipv4" else ipaddress.IPv6Address(text)
     except ipaddress.AddressValueError:
-        advice = "it is IPv6, use ipv6=" if ":" in text else "write ipv4=192.0.2.10 or 192.0.2.10-192.0.2.20"
-        raise PatternError(f"{value!r} is not an IPv4 address or range; {advice}") from None
-
-
-def _equal(attribute: str, wanted: str | AddressRange, value: str) -> bool:
-    if isinstance(wanted, AddressRange):
-        return wanted.holds(value)
-    plain = value.strip().casefold()
-    if attribute == "uuid":
-        # Firmware and tools disagree on the byte order (identity.swap_uuid), and so do people who copy.
-        return plain in (wanted, swap_uuid(wanted))
-    if attribute == "ipv6":
-        try:
-            return ipaddress.IPv6Address(plain) == ipaddress.IPv6Address(wanted)
-        except ipaddress.AddressValueError:
-            return False
-    return plain == wanted
-
-
-def _covers(wide: str | AddressRange, narrow: str | AddressRange) -> bool:
-    if isinstance(wide, AddressRange):
-        if isinstance(narrow, AddressRange):
-            return wide.first <= narrow.first and narrow.last <= wide.last
-        return wide.holds(narrow)
-    if isinstance(narrow, AddressRange):
-        return narrow.first == narrow.last and str(narrow.first) == wide
-    return wide == narrow
+        pass
+    if asks.kind == "ipv6":
+        raise PatternError(f"{value!r} is not an IPv6 address, range or network")
+    advice = "it is IPv6, use ipv6=" if ":" in text else "write ipv4=192.0.2.10 or 192.0.2.10-192.0.2.20"
+    raise PatternError(f"{value!r} is not an IPv4 address or range; {advice}")
 
 
 def _wanted(pattern: Pattern) -> str:

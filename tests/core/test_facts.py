@@ -58,4 +58,8 @@ def test_a_caller_that_makes_up_mac_addresses_does_not_fill_the_memory() -> None
 
 def test_rules_see_only_what_is_known() -> None:
     facts = Facts(macs=("52:54:00:00:00:01",), vendor="Dell Inc.", firmware=Firmware.EFI)
-    assert facts.attributes() == {"mac": ("52:54:00:00:00:01",), "vendor": ("Dell Inc.",)}
+    assert facts.attributes() == {
+        "mac": ("52:54:00:00:00:01",),
+        "vendor": ("Dell Inc.",),
+        "firmware": ("efi",),
+    }

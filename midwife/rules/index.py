@@ -1,0 +1,161 @@
+"""The same answer as a walk over all rules, without the walk: rules are found by the values they ask for.
+
+Each rule hangs on one of its patterns: by value if that is a list of exact values, by segment if it is a list
+of address ranges; the others are always looked at. For a machine only the rules that hang on one of its values
+are judged, in order, and the walk ends as soon as every type of item is given. Pure, like ``match``.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+
+from midwife.rules.attributes import LABEL
+from midwife.rules.match import Given, RuleLike, test_all
+from midwife.rules.patterns import Outcome, Pattern, parse_pattern
+from midwife.rules.values import AddressRange, canonical
+from midwife.wire.identity import swap_uuid
+
+__all__ = ["Decided", "RuleIndex"]
+
+_MOST_SEGMENTS = 64
+"""Entries per rule: ranges that lie over one another in heaps are walked instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a whole rule set gives, without the story of every rule (``match.evaluate`` tells that)."""
+
+    items: Mapping[str, Given]
+    unknown: tuple[str, ...]
+    """Attributes that, if they were known, could change the items."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    name: str
+    patterns: tuple[Pattern, ...]
+    items: Mapping[str, str]
+
+
+class RuleIndex:
+    """Made once for a rule set, asked for every machine. Raises PatternError (never for a loaded site)."""
+
+    def __init__(self, rules: Sequence[RuleLike]) -> None:
+        self._rules = [
+            _Rule(rule.name, tuple(parse_pattern(text) for text in rule.patterns), dict(rule.items.given()))
+            for rule in rules
+        ]
+        self._kinds = {kind for rule in self._rules for kind in rule.items}
+        self._always: list[int] = []
+        self._by_value: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._hanging: dict[str, list[int]] = defaultdict(list)
+        """By attribute: the rules that cannot be ruled out while it is unknown."""
+        self._asked: dict[str, str] = {}
+        ranges: dict[str, list[int]] = defaultdict(list)
+        hooks: dict[int, Pattern] = {}
+        for number, rule in enumerate(self._rules):
+            hook = min((p for p in rule.patterns if _can_hold(p)), key=_rank, default=None)
+            if hook is None:
+                self._always.append(number)
+                continue
+            hooks[number] = hook
+            self._hanging[hook.attribute].append(number)
+            self._asked[hook.attribute] = hook.asks.kind
+            if isinstance(hook.values[0], AddressRange) or _rank(hook)[0]:
+                ranges[hook.attribute].append(number)
+            else:
+                for key in {key for value in hook.values for key in _keys(hook, str(value))}:
+                    self._by_value[hook.attribute][key].append(number)
+        self._segments = {name: _Segments(numbers, hooks) for name, numbers in ranges.items()}
+
+    def evaluate(self, attributes: Mapping[str, tuple[str, ...]]) -> Decided:
+        """The items for a machine with these attributes."""
+        items: dict[str, Given] = {}
+        unknown: list[str] = []
+        for number in self._candidates(attributes):
+            rule = self._rules[number]
+            fresh = [kind for kind in rule.items if kind not in items]
+            if not fresh:
+                continue
+            verdict, missing = test_all(rule.patterns, attributes)
+            if verdict.outcome is Outcome.MATCH:
+                items.update({kind: Given(rule.items[kind], rule.name) for kind in fresh})
+                if len(items) == len(self._kinds):
+                    break
+            elif verdict.outcome is Outcome.UNKNOWN:
+                unknown += missing
+        return Decided(items, tuple(dict.fromkeys(unknown)))
+
+    def _candidates(self, attributes: Mapping[str, tuple[str, ...]]) -> Iterator[int]:
+        """Numbers of the rules that may match or may be unknown, in order, each once."""
+        found = [self._always]
+        for name, kind in self._asked.items():
+            facts = [canonical(kind, value) for value in attributes.get(name, ()) if value.strip()]
+            if not facts and not name.startswith(LABEL):
+                found.append(self._hanging[name])
+            for fact in facts:
+                if numbers := self._by_value[name].get(fact):
+                    found.append(numbers)
+                if name in self._segments:
+                    found.append(self._segments[name].at(fact))
+        last = -1
+        for number in merge(*found):
+            if number != last:
+                yield number
+            last = number
+
+
+class _Segments:
+    """Address ranges (and single addresses beside them) cut at all their ends: one look-up finds the rules."""
+
+    def __init__(self, numbers: Sequence[int], hooks: Mapping[int, Pattern]) -> None:
+        spans = [
+            (span.first, span.last + 1, number)
+            for number in numbers
+            for span in (_span(value) for value in hooks[number].values)
+        ]
+        self._family = (spans and _span(hooks[numbers[0]].values[0]).family) or 4
+        self._all = list(numbers)
+        self._cuts = sorted({end for first, after, _ in spans for end in (first, after)})
+        self._rules: list[list[int]] | None = [[] for _ in self._cuts]
+        entries = 0
+        for first, after, number in sorted(spans, key=lambda span: span[2]):
+            start, end = bisect_right(self._cuts, first) - 1, bisect_right(self._cuts, after) - 1
+            entries += end - start
+            if entries > _MOST_SEGMENTS * len(numbers):
+                self._rules = None
+                return
+            for segment in self._rules[start:end]:
+                if not segment or segment[-1] != number:
+                    segment.append(number)
+
+    def at(self, fact: str) -> list[int]:
+        """The rules with a range that holds the address (all of them, if the ranges lie in heaps)."""
+        if self._rules is None:
+            return self._all
+        number = AddressRange(0, 2**128, self._family).number(fact)
+        place = -1 if number is None else bisect_right(self._cuts, number) - 1
+        return self._rules[place] if place >= 0 else []
+
+
+def _can_hold(pattern: Pattern) -> bool:
+    """Whether a rule can hang on it: no negation, no wildcards."""
+    plain = all(isinstance(value, str) for value in pattern.values)
+    return not pattern.negated and (plain or pattern.asks.kind in ("ipv4", "ipv6"))
+
+
+def _rank(pattern: Pattern) -> tuple[bool, int]:
+    """Exact values first, few before many."""
+    return any(isinstance(value, AddressRange) for value in pattern.values), len(pattern.values)
+
+
+def _keys(pattern: Pattern, value: str) -> tuple[str, ...]:
+    return (value, swap_uuid(value)) if pattern.asks.kind == "uuid" else (value,)
+
+
+def _span(value: object) -> AddressRange:
+    if isinstance(value, AddressRange):
+        return value
+    return AddressRange.single(str(value))
