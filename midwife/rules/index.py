@@ -1,26 +1,29 @@
 """The same answer as a walk over all rules, without the walk: rules are found by the values they ask for.
 
 Each rule hangs on one of its patterns: by value if that is a list of exact values, by segment if it is a list
-of address ranges; the others are always looked at. For a machine only the rules that hang on one of its values
-are judged, in order, and the walk ends as soon as every type of item is given. Pure, like ``match``.
+of address ranges, and wildcards and ``!=`` are tested once for every value that machines have (there are few
+models in a fleet). For a machine only the rules that hang on one of its values are judged, in order, and the
+walk ends as soon as every type of item is given. Pure, like ``match``.
 """
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
 from midwife.rules.attributes import LABEL
-from midwife.rules.match import Given, RuleLike, test_all
-from midwife.rules.patterns import Outcome, Pattern, parse_pattern
-from midwife.rules.values import AddressRange, canonical
+from midwife.rules.match import Given, RuleLike
+from midwife.rules.patterns import Outcome, Pattern, outcome, parse_pattern
+from midwife.rules.values import AddressRange, Glob, Value, canonical
 from midwife.wire.identity import swap_uuid
 
 __all__ = ["Decided", "RuleIndex"]
 
 _MOST_SEGMENTS = 64
 """Entries per rule: ranges that lie over one another in heaps are walked instead."""
+_MOST_REMEMBERED = 4096
+"""Values of an attribute whose rules are remembered: serial numbers may be many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,27 @@ class RuleIndex:
         self._hanging: dict[str, list[int]] = defaultdict(list)
         """By attribute: the rules that cannot be ruled out while it is unknown."""
         self._asked: dict[str, str] = {}
+        self._tested: dict[str, list[tuple[int, Pattern]]] = defaultdict(list)
+        self._remembered: dict[str, dict[tuple[str, ...], list[int]]] = defaultdict(dict)
         ranges: dict[str, list[int]] = defaultdict(list)
         hooks: dict[int, Pattern] = {}
+        crowd = Counter(
+            (pattern.attribute, value)
+            for rule in self._rules
+            for pattern in rule.patterns
+            for value in pattern.values
+        )
         for number, rule in enumerate(self._rules):
-            hook = min((p for p in rule.patterns if _can_hold(p)), key=_rank, default=None)
+            hook = min(rule.patterns, key=lambda pattern: _rank(pattern, crowd), default=None)
             if hook is None:
                 self._always.append(number)
                 continue
             hooks[number] = hook
             self._hanging[hook.attribute].append(number)
             self._asked[hook.attribute] = hook.asks.kind
-            if isinstance(hook.values[0], AddressRange) or _rank(hook)[0]:
+            if _rank(hook, crowd)[0] == _TESTED:
+                self._tested[hook.attribute].append((number, hook))
+            elif _rank(hook, crowd)[0] == _RANGES:
                 ranges[hook.attribute].append(number)
             else:
                 for key in {key for value in hook.values for key in _keys(hook, str(value))}:
@@ -79,22 +92,29 @@ class RuleIndex:
             fresh = [kind for kind in rule.items if kind not in items]
             if not fresh:
                 continue
-            verdict, missing = test_all(rule.patterns, attributes)
-            if verdict.outcome is Outcome.MATCH:
-                items.update({kind: Given(rule.items[kind], rule.name) for kind in fresh})
-                if len(items) == len(self._kinds):
-                    break
-            elif verdict.outcome is Outcome.UNKNOWN:
-                unknown += missing
+            said = [outcome(pattern, attributes) for pattern in rule.patterns]
+            if Outcome.NO_MATCH in said:
+                continue
+            if Outcome.UNKNOWN in said:
+                unknown += [
+                    p.attribute for p, one in zip(rule.patterns, said, strict=True) if one is Outcome.UNKNOWN
+                ]
+                continue
+            items.update({kind: Given(rule.items[kind], rule.name) for kind in fresh})
+            if len(items) == len(self._kinds):
+                break
         return Decided(items, tuple(dict.fromkeys(unknown)))
 
     def _candidates(self, attributes: Mapping[str, tuple[str, ...]]) -> Iterator[int]:
         """Numbers of the rules that may match or may be unknown, in order, each once."""
         found = [self._always]
         for name, kind in self._asked.items():
-            facts = [canonical(kind, value) for value in attributes.get(name, ()) if value.strip()]
+            facts = tuple(canonical(kind, value) for value in attributes.get(name, ()) if value.strip())
             if not facts and not name.startswith(LABEL):
                 found.append(self._hanging[name])
+                continue
+            if name in self._tested:
+                found.append(self._fitting(name, facts))
             for fact in facts:
                 if numbers := self._by_value[name].get(fact):
                     found.append(numbers)
@@ -105,6 +125,18 @@ class RuleIndex:
             if number != last:
                 yield number
             last = number
+
+    def _fitting(self, name: str, facts: tuple[str, ...]) -> list[int]:
+        """The rules that hang on a wildcard or ``!=`` which these facts fulfil."""
+        remembered = self._remembered[name]
+        if facts not in remembered:
+            if len(remembered) >= _MOST_REMEMBERED:
+                remembered.clear()
+            machine = {name: facts}
+            remembered[facts] = [
+                number for number, hook in self._tested[name] if outcome(hook, machine) is Outcome.MATCH
+            ]
+        return remembered[facts]
 
 
 class _Segments:
@@ -140,15 +172,15 @@ class _Segments:
         return self._rules[place] if place >= 0 else []
 
 
-def _can_hold(pattern: Pattern) -> bool:
-    """Whether a rule can hang on it: no negation, no wildcards."""
-    plain = all(isinstance(value, str) for value in pattern.values)
-    return not pattern.negated and (plain or pattern.asks.kind in ("ipv4", "ipv6"))
+_VALUES, _RANGES, _TESTED = range(3)
 
 
-def _rank(pattern: Pattern) -> tuple[bool, int]:
-    """Exact values first, few before many."""
-    return any(isinstance(value, AddressRange) for value in pattern.values), len(pattern.values)
+def _rank(pattern: Pattern, crowd: Mapping[tuple[str, Value], int]) -> tuple[int, int]:
+    """What a rule hangs on best: values before ranges before what must be tested; where few rules hang."""
+    if pattern.negated or any(isinstance(value, Glob) for value in pattern.values):
+        return _TESTED, len(pattern.values)
+    ranges = any(isinstance(value, AddressRange) for value in pattern.values)
+    return _RANGES if ranges else _VALUES, max(crowd[pattern.attribute, value] for value in pattern.values)
 
 
 def _keys(pattern: Pattern, value: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from midwife.rules.patterns import Outcome, Pattern, Verdict, implies, judge, parse_pattern
 
-__all__ = ["Given", "Matched", "RuleLike", "Shadow", "Step", "evaluate", "shadows", "test_all"]
+__all__ = ["Given", "Matched", "RuleLike", "Shadow", "Step", "evaluate", "shadows"]
 
 
 class _ItemsLike(Protocol):
@@ -78,7 +78,7 @@ def evaluate(rules: Iterable[RuleLike], attributes: Mapping[str, tuple[str, ...]
     unknown: list[str] = []
     for rule in rules:
         patterns = [parse_pattern(text) for text in rule.patterns]
-        verdict, missing = test_all(patterns, attributes)
+        verdict, missing = _test_all(patterns, attributes)
         fresh = tuple(kind for kind in rule.items.given() if kind not in items)
         gave: tuple[str, ...] = ()
         reason = verdict.reason
@@ -117,7 +117,7 @@ def shadows(rules: Sequence[RuleLike]) -> tuple[Shadow, ...]:
     return tuple(found)
 
 
-def test_all(
+def _test_all(
     patterns: Sequence[Pattern], attributes: Mapping[str, tuple[str, ...]]
 ) -> tuple[Verdict, list[str]]:
     """All patterns of a rule together, and the attributes they miss. One that fails outweighs one unknown."""

@@ -17,7 +17,7 @@ from midwife.rules.attributes import ATTRIBUTES, LABEL, Attribute, attribute
 from midwife.rules.values import AddressRange, Glob, Value, canonical, covers, holds
 from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
 
-__all__ = ["Outcome", "Pattern", "PatternError", "Verdict", "implies", "judge", "parse_pattern"]
+__all__ = ["Outcome", "Pattern", "PatternError", "Verdict", "implies", "judge", "outcome", "parse_pattern"]
 
 _SEVERAL = frozenset({"mac", "oemstring"})
 """Attributes of which one machine has several values at once."""
@@ -100,19 +100,31 @@ def judge(pattern: Pattern, attributes: Mapping[str, tuple[str, ...]]) -> Verdic
     An attribute with several values (MAC addresses, OEM strings) matches if any of them does. A label that a
     host does not have is no unknown fact: nobody else could tell it.
     """
-    name, kind = pattern.attribute, pattern.asks.kind
-    known = tuple(value for value in attributes.get(name, ()) if value.strip())
-    shown = ", ".join(known)
-    if not known and not name.startswith(LABEL):
-        return Verdict(Outcome.UNKNOWN, f"its {name} is not known, {pattern.text} cannot be tested")
-    facts = [canonical(kind, value) for value in known]
-    if any(holds(kind, wanted, fact) for wanted in pattern.values for fact in facts) is not pattern.negated:
-        return Verdict(Outcome.MATCH, f"{_its(name, shown)} matches {pattern.text}")
+    name = pattern.attribute
+    said = outcome(pattern, attributes)
+    shown = ", ".join(value for value in attributes.get(name, ()) if value.strip())
+    if said is Outcome.UNKNOWN:
+        return Verdict(said, f"its {name} is not known, {pattern.text} cannot be tested")
+    if said is Outcome.MATCH:
+        return Verdict(said, f"{_its(name, shown)} matches {pattern.text}")
     if pattern.negated:
-        return Verdict(Outcome.NO_MATCH, f"its {name} is {shown}, which {pattern.text} excludes")
-    if not known:
-        return Verdict(Outcome.NO_MATCH, f"it has no {name}, {pattern.text} asks for one")
-    return Verdict(Outcome.NO_MATCH, f"its {name} is {shown}, not {_wanted(pattern)}")
+        return Verdict(said, f"its {name} is {shown}, which {pattern.text} excludes")
+    if not shown:
+        return Verdict(said, f"it has no {name}, {pattern.text} asks for one")
+    return Verdict(said, f"its {name} is {shown}, not {_wanted(pattern)}")
+
+
+def outcome(pattern: Pattern, attributes: Mapping[str, tuple[str, ...]]) -> Outcome:
+    """What ``judge`` says, without the sentence."""
+    kind = pattern.asks.kind
+    facts = [canonical(kind, value) for value in attributes.get(pattern.asks.name, ()) if value.strip()]
+    if not facts and not pattern.asks.name.startswith(LABEL):
+        return Outcome.UNKNOWN
+    for wanted in pattern.values:
+        for fact in facts:
+            if holds(kind, wanted, fact):
+                return Outcome.NO_MATCH if pattern.negated else Outcome.MATCH
+    return Outcome.MATCH if pattern.negated else Outcome.NO_MATCH
 
 
 def _its(name: str, shown: str) -> str:

@@ -31,10 +31,7 @@ class AddressRange:
 
     def number(self, text: str) -> int | None:
         """An address of the range's family as a number; None for anything else."""
-        try:
-            return int(ipaddress.IPv4Address(text) if self.family == 4 else ipaddress.IPv6Address(text))
-        except ValueError:
-            return None
+        return _number(text, self.family)
 
     def holds(self, text: str) -> bool:
         """Whether the address lies in the range; False for anything that is no address of the family."""
@@ -92,6 +89,14 @@ def covers(wide: Value, narrow: Value) -> bool:
     return wide == narrow or (
         wide.text.endswith("*") and not set("*?") & set(prefix) and literal.startswith(prefix)
     )
+
+
+@lru_cache(maxsize=4096)  # one fact is held against many ranges
+def _number(text: str, family: int) -> int | None:
+    try:
+        return int(ipaddress.IPv4Address(text) if family == 4 else ipaddress.IPv6Address(text))
+    except ValueError:
+        return None
 
 
 def _address(one: AddressRange) -> str:
