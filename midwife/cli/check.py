@@ -24,11 +24,16 @@ def command(site: Path, output: str) -> None:
     Exit code: 0 no errors (there may be warnings), 1 errors, 2 wrong usage.
     """
     from midwife.site.load import SiteError, load  # not above: pydantic and Jinja2 take 300 ms
+    from midwife.site.problems import in_order
 
     loaded: LoadedSite | None = None
     try:
         loaded = load(site)
         problems = loaded.warnings
+        if loaded.site.image_profiles:
+            from midwife.cli.profilecheck import profile_warnings
+
+            problems = in_order([*problems, *profile_warnings(site)])
     except SiteError as error:
         problems = error.problems
     if output == "json":

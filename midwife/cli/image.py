@@ -1,23 +1,26 @@
-"""``midwife image``: bring ESXi installer ISOs into the image library, list, show and remove them.
+"""``midwife image``: images that hosts boot, and the image profiles that they are made of.
 
-Works on a site whose hosts or rules still have errors: an image that they name must be imported first.
+Works on a site whose hosts or rules still have errors: an image that they name must be imported first. Commands
+that change, compare and export profiles have modules of their own beside this one.
 """
 
-import json
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from midwife.cli.common import fail, open_site, site_option
+from midwife.cli.common import fail, printable, site_option
+from midwife.cli.imagecheck import compare, validate
+from midwife.cli.imagecompose import add, clone, edit, new, remove
+from midwife.cli.imageexport import export, netboot, verify
+from midwife.cli.imagenames import image_names, profile_names
+from midwife.cli.imagereport import echo_json, profile_data, show_profile
+from midwife.cli.progress import progress_shown
+from midwife.cli.tables import print_table
+from midwife.cli.workshop import Opened, Workshop, told
 
 if TYPE_CHECKING:
-    from midwife.images.iso import Progress
     from midwife.images.library import Library
 
 __all__ = ["command"]
@@ -25,11 +28,12 @@ __all__ = ["command"]
 _output = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
+_PROFILE_HEADINGS = ("Name", "Vendor", "AcceptanceLevel", "VIBs", "ReadOnly", "From")
 
 
 @click.group("image")
 def command() -> None:
-    """Import, list, show and remove images.
+    """Images that hosts boot, and image profiles: composed, compared, exported.
 
     Kernel and initrd pairs are described in midwife.yaml; `list` and `show` have them too.
     """
@@ -38,40 +42,53 @@ def command() -> None:
 @command.command("import")
 @click.argument("iso", metavar="FILE.iso", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the image.  [default: made from the file name, as in 8.0U3-24022510]")
+@click.option(
+    "--depot", "as_depot", is_flag=True, help="Add its VIBs to the depot library too, under the same name."
+)
 @_output
 @site_option
-def import_(iso: Path, name: str | None, output: str, site: Path) -> None:
+def import_(iso: Path, name: str | None, as_depot: bool, output: str, site: Path) -> None:
     """Unpack an ESXi installer ISO into the image library, checked and hashed."""
     from midwife.images.iso import import_iso
 
-    library = _library(site)
-    with _told(), _progress(iso.name, quiet=output == "json") as progress:
-        manifest = import_iso(iso, library, name, progress)
+    workshop = Workshop(site)
+    quiet = output == "json"
+    with told():
+        with progress_shown(iso.name, quiet=quiet) as progress:
+            manifest = import_iso(iso, workshop.library, name, progress)
+        if as_depot:
+            with progress_shown(f"{iso.name} (depot)", quiet=quiet) as progress:
+                added = workshop.depot_library.add(str(iso), manifest.name, progress)
+    summary = _summary(workshop.library, manifest.name)
     if output == "json":
-        click.echo(json.dumps(_summary(library, manifest.name), indent=2))
+        echo_json(summary | ({"depot": added.record.name} if as_depot else {}))
         return
     what = " ".join(filter(None, [manifest.profile or manifest.title, manifest.build]))
-    click.echo(f"{manifest.name}: {what}")
+    click.echo(f"{manifest.name}: {printable(what)}")
     click.echo(
         f"{len(manifest.files)} files, {_size(manifest.size)}; sha256 of the ISO {manifest.iso_sha256}"
     )
     click.echo(f"Hosts get it with `image: {manifest.name}` in a host file or a rule.")
+    if as_depot:
+        click.echo(f"Its VIBs are in the depot {added.record.name}.")
 
 
 @command.command("list")
+@click.option("--depots", "in_depots", is_flag=True, help="The image profiles of all depots too.")
 @_output
 @site_option
-def list_(output: str, site: Path) -> None:
-    """All images of the site, imported and described."""
-    library = _library(site)
-    rows = [_summary(library, name) for name in library.names()]
+def list_(in_depots: bool, output: str, site: Path) -> None:
+    """All images of the site, imported and described, and its image profiles."""
+    workshop = Workshop(site)
+    rows = [_summary(workshop.library, name) for name in workshop.library.names()]
+    profiles = _profiles(workshop, in_depots=in_depots)
     if output == "json":
-        click.echo(json.dumps(rows, indent=2))
+        echo_json([*rows, *profiles])
         return
-    if not rows:
+    if not rows and not profiles:
         click.echo("no images yet; `midwife image import FILE.iso` brings one")
         return
-    cells = [("NAME", "KIND", "BUILD", "LOADS", "MODULE", "FROM")]
+    cells = []
     for row in rows:
         if "error" in row:
             cells.append((row["name"], "broken", "-", "-", "-", row["error"]))
@@ -79,78 +96,152 @@ def list_(output: str, site: Path) -> None:
             module = "yes" if row["netboot"] else "-"
             build, loads = row["build"] or "-", _size(row["load_size"])
             cells.append((row["name"], row["kind"], build, loads, module, row["source"]))
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    for *columns, last in cells:
-        left = "  ".join(cell.ljust(width) for cell, width in zip(columns, widths, strict=True))
-        click.echo(f"{left}  {last}")
+    if cells:
+        print_table(("NAME", "KIND", "BUILD", "LOADS", "MODULE", "FROM"), cells)
+    if cells and profiles:
+        click.echo()
+    if profiles:
+        print_table(_PROFILE_HEADINGS, [_profile_row(profile) for profile in profiles])
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=profile_names)
 @_output
 @site_option
 def show(name: str, output: str, site: Path) -> None:
-    """What an image is, what it loads, which boot loaders it brings."""
-    library = _library(site)
-    with _told():
-        library.describe(name)
-    found = _summary(library, name)
+    """What an image is and loads, or an image profile with its VIBs (Get-EsxImageProfile).
+
+    NAME is an image profile of the site, an image, or an image profile of a depot (NAME or DEPOT:NAME).
+    """
+    workshop = Workshop(site)
+    library = workshop.library
+    with told():
+        file = workshop.find_file(name)
+        if file is not None:
+            opened = workshop.opened(file)
+        elif name in library.names():
+            library.describe(name)
+            _show_image(_summary(library, name), output)
+            return
+        else:
+            opened = _of_a_depot(workshop, name)
+    _show_opened(workshop, opened, output)
+
+
+@command.command()
+@click.argument("name", shell_complete=image_names)
+@click.option("--profile", is_flag=True, help="Delete the file of the site's image profile NAME instead.")
+@site_option
+def delete(name: str, profile: bool, site: Path) -> None:
+    """Take an image out of the library; the profile that it was made of stays.
+
+    VIBs are taken out of an image profile with `midwife image remove`.
+    """
+    from midwife.images import shelf
+    from midwife.images.profile import file as files
+
+    workshop = Workshop(site)
+    with told():
+        file = workshop.find_file(name)
+        if profile:
+            if file is None:
+                known = ", ".join(found.value.name for found in workshop.files()) or "none"
+                fail(f"the site has no image profile {printable(name)!r}; there are: {printable(known)}")
+            if file.entry.read_only:
+                fail(f"{printable(name)} is read-only; `midwife image edit --no-read-only` comes first")
+            files.delete(file)
+            click.echo(f"{file.file} is deleted; what was made of it stays")
+            return
+        images = workshop.library.images_dir
+        if file is not None and name not in shelf.stored(images):
+            fail(
+                f"no imported image is called {printable(name)!r}; {file.file} is an image profile: "
+                "delete that file, or say --profile"
+            )
+        shelf.remove(images, name)
+    click.echo(f"{name} is removed; a running service forgets it with `midwife reload`")
+
+
+for _sub in (add, clone, compare, edit, export, netboot, new, remove, validate, verify):
+    command.add_command(_sub)
+
+
+def _of_a_depot(workshop: Workshop, name: str) -> Opened:
+    """An image profile of a depot. Raises ImageError that knows all names that could have been meant."""
+    from midwife.images.errors import ProfileError
+    from midwife.site.problems import nearest
+
+    try:
+        return workshop.open(name)
+    except ProfileError as error:
+        own = [*workshop.library.names(), *(found.value.name for found in workshop.files())]
+        depots = [profile.name for depot in workshop.depots.values() for profile in depot.profiles]
+        if name in depots or name.partition(":")[0] in workshop.depots:
+            raise
+        hint = nearest(name, {*own, *depots})
+        raise ProfileError(f"no image or image profile is called {name!r}; {hint}") from error
+
+
+def _profiles(workshop: Workshop, *, in_depots: bool) -> list[dict[str, Any]]:
+    """Image profiles as plain data: those of the site, then those of depots."""
+    from midwife.images.errors import ImageError
+    from midwife.images.profile.file import read
+
+    rows: list[dict[str, Any]] = []
+    for source in workshop.file_names():
+        try:
+            profile = read(workshop.root, source).profile
+        except ImageError as error:
+            problem = str(error).split("\n")[0]
+            rows.append({"name": Path(source).stem, "kind": "profile", "source": source, "error": problem})
+            continue
+        rows.append({"name": profile.name, "kind": "profile", "source": source, **profile.documented()})
+    for depot in workshop.depots.values() if in_depots else ():
+        for profile in depot.profiles:
+            source = f"depot {depot.name}"
+            rows.append({"name": profile.name, "kind": "profile", "source": source, **profile.documented()})
+    return rows
+
+
+def _profile_row(row: dict[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return (row["name"], "-", "-", "-", "-", row["error"])
+    vibs = str(len(row["VibList"]))
+    read_only = "yes" if row["ReadOnly"] else "-"
+    return (row["Name"], row["Vendor"], row["AcceptanceLevel"], vibs, read_only, row["source"])
+
+
+def _show_opened(workshop: Workshop, opened: Opened, output: str) -> None:
+    """An image profile, and the image that was made of it."""
+    name = opened.resolved.profile.name
+    made = workshop.images_of(name) if opened.file else []
+    image = _summary(workshop.library, made[0]) if made else None
     if output == "json":
-        click.echo(json.dumps(found, indent=2))
+        echo_json(profile_data(opened) | {"Image": image})
+        return
+    show_profile(opened)
+    if image is not None:
+        from midwife.images.export.install import profile_digest
+
+        manifest = None if "error" in image else workshop.library.manifest(image["name"])
+        stale = manifest is not None and manifest.profile_digest != profile_digest(opened.resolved)
+        hint = f"; the profile has changed since: midwife image netboot {printable(name)}" if stale else ""
+        click.echo(f"\nHosts boot it as the image {printable(image['name'])}{hint}")
+
+
+def _show_image(found: dict[str, Any], output: str) -> None:
+    if output == "json":
+        echo_json(found)
         return
     for key in ("name", "kind", "title", "profile", "build", "source", "iso_sha256", "imported", "options"):
         if found.get(key):
-            click.echo(f"{key + ':':12} {found[key]}")
+            click.echo(f"{key + ':':12} {printable(str(found[key]))}")
     click.echo(f"{'netboot:':12} {'yes: the boot module is added' if found['netboot'] else 'no'}")
     if found["loaders"]:
         click.echo(f"{'loaders:':12} {', '.join(found['loaders'])}")
     click.echo(f"{'loads:':12} {len(found['loads'])} files, {_size(found['load_size'])}")
     for loaded in found["loads"]:
         click.echo(f"  {loaded['size']:>12}  {loaded['name']}")
-
-
-@command.command()
-@click.argument("name")
-@site_option
-def remove(name: str, site: Path) -> None:
-    """Take an imported image out of the library."""
-    from midwife.images import shelf
-
-    library = _library(site)
-    with _told():
-        shelf.remove(library.images_dir, name)
-    click.echo(f"{name} is removed; a running service forgets it with `midwife reload`")
-
-
-@command.command()
-@click.argument("name")
-@click.option("--off", is_flag=True, help="Serve it without the boot module again.")
-@site_option
-def netboot(name: str, off: bool, site: Path) -> None:
-    """Add the boot module to an imported image: callback client, start script, the service's public key.
-
-    For images that run from memory (stateless). Secure Boot and execInstalledOnly have a word in it:
-    docs/how-to/secure-boot.md.
-    """
-    from midwife.images import shelf
-
-    library = _library(site)
-    with _told():
-        shelf.set_netboot(library.images_dir, name, not off)
-    click.echo(f"{name} is served {'without' if off else 'with'} the boot module from the next boot on")
-
-
-def _library(site: Path) -> "Library":
-    """The site's library; errors outside midwife.yaml do not matter here."""
-    from midwife.images.library import Library
-    from midwife.site.draft import read_draft
-
-    draft = read_draft(site)
-    if draft.main is None:
-        open_site(site)
-        fail(f"{site} has no usable midwife.yaml")
-    images = {name: found.value for name, found in draft.images.items()}
-    return Library(draft.data, images, draft.root)
 
 
 def _summary(library: "Library", name: str) -> dict[str, Any]:
@@ -188,46 +279,3 @@ def _size(count: int) -> str:
     from midwife.images.isofs import told_size
 
     return told_size(count)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    from midwife.images.errors import ImageError
-
-    try:
-        yield
-    except ImageError as error:
-        fail(str(error))
-
-
-@contextmanager
-def _progress(name: str, *, quiet: bool) -> "Iterator[Progress | None]":
-    """A bar on a terminal; elsewhere a line at the start and one every tenth, for logs."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn(name), BarColumn(), DownloadColumn(True), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    else:
-        yield _Lines(name)
-
-
-class _Lines:
-    """Progress for logs: no more than one line every two seconds."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._next = time.monotonic()
-        self._done = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if (now >= self._next or done == total) and done != self._done:
-            self._next = now + 2
-            self._done = done
-            click.echo(f"{self._name}: {done * 100 // max(total, 1)} %", err=True)

@@ -22,7 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("midwife.cli.explain", "What a machine gets, why, and the exact answers it will see."),
     "render": ("midwife.cli.render", "The exact bytes a host would get: boot.cfg, pxelinux, ipxe."),
     "dhcp-snippet": ("midwife.cli.dhcp_snippet", "What to paste into the DHCP server that is there."),
-    "image": ("midwife.cli.image", "Import, list and show images."),
+    "depot": ("midwife.cli.depot", "Add, list, show and remove depots: where VIBs come from."),
+    "image": ("midwife.cli.image", "Images and image profiles: compose, compare, export, serve."),
+    "vib": ("midwife.cli.vib", "List, show, verify, extract and build VIBs."),
     "fetch": ("midwife.cli.fetch", "Fetch a URL as a host would: tftp:// or http://."),
 }
 """Command: the module that has it as ``command``, and its line in ``--help`` (which loads no module)."""

@@ -53,7 +53,7 @@ def import_iso(
         if (images / name).exists():
             raise ImageError(
                 f"an image called {name} is already imported: choose another with --name, "
-                f"or remove it first with `midwife image remove {name}`"
+                f"or remove it first with `midwife image delete {name}`"
             )
         with IsoReader(path) as iso:
             manifest = _describe(iso, name)

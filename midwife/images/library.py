@@ -22,6 +22,7 @@ from midwife.images.bootmodule import BootModuleError, boot_module
 from midwife.images.errors import ImageError
 from midwife.images.manifest import FILES, MANIFEST, Manifest, read_manifest
 from midwife.images.names import check_image_name
+from midwife.images.verify import VERIFIED, out_of_service
 from midwife.site.model import Image
 from midwife.wire.bootcfg import BootCfg, BootCfgError, Module, ascii_lower, parse
 
@@ -76,7 +77,7 @@ class BootImage:
 
 @dataclass(frozen=True, slots=True)
 class _Imported:
-    stamp: tuple[int, int, int]
+    stamp: tuple[int, ...]
     manifest: Manifest
     image: BootImage
 
@@ -174,10 +175,12 @@ class Library:
         except OSError:
             self._imported.pop(name, None)
             raise ImageError(self._unknown(name)) from None
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        stamp = (*_changed(status), *_verified(directory))
         known = self._imported.get(name)
         if known is None or known.stamp != stamp:
             manifest = read_manifest(directory)
+            if reason := out_of_service(directory, manifest):
+                raise ImageError(reason)
             known = _Imported(stamp, manifest, _from_manifest(directory, manifest))
             self._imported[name] = known
         return known
@@ -242,6 +245,18 @@ class Library:
         known = ", ".join(self.names()) or "none; `midwife image import FILE.iso` brings one"
         hint = f"did you mean {near[0]}?" if near else f"there are: {known}"
         return f"no image is called {name!r}; {hint}"
+
+
+def _changed(status: os.stat_result) -> tuple[int, int, int]:
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _verified(directory: Path) -> tuple[int, ...]:
+    """Of what the last verification left: another process may have found the image broken, or whole again."""
+    try:
+        return _changed((directory / VERIFIED).stat())
+    except OSError:
+        return ()
 
 
 def _from_manifest(directory: Path, manifest: Manifest) -> BootImage:

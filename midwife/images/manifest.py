@@ -41,14 +41,17 @@ class Manifest:
     profile: str
     """Name of the image profile (``ESXi-8.0U3-24022510-standard``), "" if the image has none."""
     source: str
-    """File name of the ISO."""
+    """File name of the ISO; ``profile NAME`` for an image that was made of an image profile."""
     iso_sha256: str
+    """"" for an image that was made of an image profile."""
     imported: str
     """UTC, ISO 8601."""
     boot_cfg: str
     """The image's own boot.cfg, as text."""
     netboot: bool = False
     """Whether the boot module is added when it is served."""
+    profile_digest: str = ""
+    """What the image profile was when the image was made of it (export/install.py); "" for an ISO."""
     files: Mapping[str, Entry] = field(default_factory=dict)
     """By path below ``files/``, lower case."""
 
@@ -77,7 +80,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest(directory: Path) -> Manifest:
     """Raises ImageError if it is missing or was damaged."""
     path = directory / MANIFEST
-    advice = f"remove the image with `midwife image remove {directory.name}` and import it again"
+    advice = f"remove the image with `midwife image delete {directory.name}` and import it again"
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
         files = {
@@ -89,7 +92,13 @@ def read_manifest(directory: Path) -> Manifest:
             for key in ("kind", "title", "build", "profile", "source", "iso_sha256", "imported", "boot_cfg")
         }
         # The directory names the image: a renamed or copied directory is an image of its new name.
-        return Manifest(name=directory.name, netboot=bool(data.get("netboot", False)), files=files, **text)
+        return Manifest(
+            name=directory.name,
+            netboot=bool(data.get("netboot", False)),
+            profile_digest=str(data.get("profile_digest", "")),
+            files=files,
+            **text,
+        )
     except OSError as error:
         raise ImageError(f"image {directory.name}: cannot read {path}: {error.strerror}; {advice}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

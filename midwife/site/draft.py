@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from midwife.site.imageprofile import ImageProfileFile
 from midwife.site.model import Configuration, Host, Image, Items, Main, Rule, Step
 from midwife.site.problems import Problem, nearest
 from midwife.site.validate import salvage, validate
@@ -51,6 +52,7 @@ class Draft:
     """Of all rules, those with a broken pattern too."""
     configurations: list[Found[Configuration]] = field(default_factory=list)
     steps: list[Found[Step]] = field(default_factory=list)
+    image_profiles: list[Found[ImageProfileFile]] = field(default_factory=list)
     image_names: set[str] = field(default_factory=set)
     """Images of midwife.yaml, the broken ones too."""
     configuration_names: set[str] = field(default_factory=set)
@@ -70,6 +72,8 @@ def read_draft(root: Path) -> Draft:
         _read_hosts(draft, document)
     for document in _documents(draft, "host-configurations"):
         _read_configuration(draft, document)
+    for document in _documents(draft, "image-profiles"):
+        _add(draft, draft.image_profiles, ImageProfileFile, _named(document), Place(document))
     _read_rules(draft)
     return draft
 

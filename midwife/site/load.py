@@ -1,4 +1,4 @@
-"""Loads a site directory: midwife.yaml, hosts/, host-configurations/ and rules.yaml, checked as a whole.
+"""Loads a site directory: midwife.yaml, hosts/, host-configurations/, image-profiles/ and rules.yaml, as a whole.
 
 All problems are found in one go and carry file, line and column. Loading reads files and looks at this
 machine's addresses and environment variable names; it writes nothing, sends nothing and resolves no secret.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midwife.site.checks.hosts import check_hosts
+from midwife.site.checks.imageprofiles import check_image_profiles
 from midwife.site.checks.images import check_images, check_kernel_lines, check_references
 from midwife.site.checks.network import check_network
 from midwife.site.checks.rules import check_rules
@@ -49,6 +50,7 @@ def load(
         hosts=tuple(found.value for found in draft.hosts),
         rules=tuple(found.value for found in draft.rules),
         configurations={found.value.name: found.value for found in draft.configurations},
+        image_profiles=tuple(found.value for found in draft.image_profiles),
     )
     return LoadedSite(site, in_order(draft.problems))
 
@@ -67,6 +69,7 @@ def _checks(draft: Draft, environ: Mapping[str, str]) -> Iterator[Problem]:
     yield from check_images(draft)
     yield from check_references(draft)
     yield from check_kernel_lines(draft)
+    yield from check_image_profiles(draft)
     yield from check_rules(draft)
     yield from check_steps(draft)
     yield from check_templates(draft)

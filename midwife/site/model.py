@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from midwife.rules.patterns import parse_pattern
+from midwife.site.imageprofile import ImageProfileFile
 from midwife.wire.identity import clean_serial, parse_mac, parse_uuid
 
 __all__ = [
@@ -340,6 +341,7 @@ class Site(_Strict):
     hosts: tuple[Host, ...] = ()
     rules: tuple[Rule, ...] = ()
     configurations: dict[str, Configuration] = {}
+    image_profiles: tuple[ImageProfileFile, ...] = ()
 
     @property
     def data_dir(self) -> Path:

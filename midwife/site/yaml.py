@@ -17,7 +17,7 @@ import yaml
 
 from midwife.site.problems import Level, Problem
 
-__all__ = ["Document", "Loc", "Mark", "Place", "parse_yaml", "read_yaml"]
+__all__ = ["MAX_BYTES", "Document", "Loc", "Mark", "Place", "parse_yaml", "read_yaml"]
 
 MAX_BYTES = 4 * 1024 * 1024  # a list of 20,000 hosts has 3 MiB
 MAX_NODES = 200_000  # after aliases are expanded: a billion laughs stops here

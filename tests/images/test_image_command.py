@@ -50,7 +50,7 @@ def test_from_the_iso_to_the_list_and_out_again(site: Path, installer: LookAlike
     assert "without the boot module" in image(site, "netboot", "8.0U3", "--off").stdout
     assert not (site / "data" / "boot-modules").exists(), "no key is needed to look"
 
-    assert image(site, "remove", "8.0U3").exit_code == 0
+    assert image(site, "delete", "8.0U3").exit_code == 0
     assert [row["name"] for row in json.loads(image(site, "list", "-o", "json").stdout)] == ["rescue"]
 
 
@@ -83,7 +83,7 @@ def test_a_broken_image_is_listed_with_its_reason(site: Path) -> None:
     [
         (["import", "gone.iso"], "gone.iso does not exist"),
         (["show", "resceu"], "did you mean rescue?"),
-        (["remove", "rescue"], "no imported image is called 'rescue'"),
+        (["delete", "rescue"], "no imported image is called 'rescue'"),
         (["netboot", "gone"], "no imported image is called 'gone'"),
     ],
 )

@@ -12,7 +12,7 @@ from midwife.images.objects.version import SoftwareVersion
 __all__ = ["RELATIONS", "Provider", "SoftwareConstraint", "SoftwareProvide"]
 
 RELATIONS = ("<<", "<=", "=", ">=", ">>")
-_TEXT = re.compile(r"\s*([^\s<>=]+)\s*(?:(<<|<=|=|>=|>>)\s*(\S+)\s*)?")
+_TEXT = re.compile(r"\s*([^\s<>=]+)\s*(?:(<<|<=|=|>=|>>)\s*([^\s<>=]+)\s*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Each half is split at dots; a field is its leading decimal digits as a number (-1 without any) and the rest as
 text. Lists of such pairs compare like words in a dictionary, the version before the release.
-Source: ESXi's own comparison, confirmed on the vectors in tests/images/test_version.py.
+Source: ESXi's own comparison, confirmed on the vectors in tests/images/objects/test_version.py.
 """
 
 import re

@@ -20,6 +20,7 @@ from midwife.serve.callback import CallbackListener
 from midwife.serve.control.bound import keep_bound
 from midwife.serve.control.desk import Desk
 from midwife.serve.control.enrolment import enroll
+from midwife.serve.control.imagecheck import ImageCheck
 from midwife.serve.control.pushes import Pushes
 from midwife.serve.control.reception import Reception
 from midwife.serve.control.runs import Runs
@@ -70,6 +71,7 @@ class Service:
         self._pushes = Pushes(site, self._attempts, self._runs, self._resolver.decide)
         self._desk = Desk(lambda ask: self._resolver.resolve(ask), self._report, self._pushes.handle)
         self._callbacks = CallbackListener(lambda call: self._reception.handle(call))
+        self._images = ImageCheck(self.note)
 
     async def run(self, sockets: ControlSockets, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serve until ``stop``."""
@@ -90,12 +92,14 @@ class Service:
             )
             background.append(asyncio.create_task(proxy.run()))
         self._runs.resume()
+        self._images.start(self._library.images_dir)
         self._advise()
         ready()
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*background, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in [*background, stopping]:
             task.cancel()
+        self._images.close()
         await self._callbacks.close()
         await self._desk.close()
         self._runs.close()
@@ -121,6 +125,7 @@ class Service:
                 "restart-needed",
                 f"{', '.join(unchanged)} changed: takes effect when midwife serve starts again",
             )
+        self._images.start(self._library.images_dir)
         self._advise()
 
     def note(self, kind: str, text: str) -> None:

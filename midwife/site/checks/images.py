@@ -44,12 +44,12 @@ def check_references(draft: Draft) -> Iterator[Problem]:
     """Images and host configurations that hosts and rules name."""
     images = draft.image_names | draft.imported
     for host in draft.hosts:
-        yield from _named(host.place.at("image"), host.value.image, images, "image", _import_hint(draft))
+        yield from _image(host.place.at("image"), host.value.image, images, draft)
         place = host.place.at("configuration")
         yield from _configuration(place, host.value.configuration, draft)
     for found in draft.items:
         items, place = found.value, found.place
-        yield from _named(place.at("image"), items.image, images, "image", _import_hint(draft))
+        yield from _image(place.at("image"), items.image, images, draft)
         yield from _configuration(place.at("configuration"), items.configuration, draft)
 
 
@@ -106,6 +106,15 @@ def _too_long(draft: Draft, place: Place, image: Image | None, name: str, own: s
         what, _, hint = str(error).partition(". ")
         with_image = f" (with the options of image {name})" if own and options else ""
         yield place.problem(f"{place.name}: {what}{with_image}", hint)
+
+
+def _image(place: Place, name: str | None, known: set[str], draft: Draft) -> Iterator[Problem]:
+    profiles = {found.value.name for found in draft.image_profiles}
+    if name in profiles and name not in known:
+        what = f"{place.name}: {name!r} is an image profile, of which no image was made yet"
+        yield place.problem(what, f"make it with: midwife image netboot {name}")
+        return
+    yield from _named(place, name, known, "image", _import_hint(draft))
 
 
 def _configuration(place: Place, name: str | None, draft: Draft) -> Iterator[Problem]:
