@@ -48,7 +48,7 @@ for name, data in installer_files(content).items():
     target.write_bytes(data)
 """
 DEPOT = """
-from midwife.images.depot.bundle import OfflineBundle
+from midwife.images.depot.sources.bundle import OfflineBundle
 from midwife.images.profile.catalogue import Catalogue
 from midwife.images.profile.validate import validate
 with OfflineBundle(Path(sys.argv[1])) as depot:
@@ -72,16 +72,16 @@ with zipfile.ZipFile(sys.argv[1]) as archive:
         etree.fromstring(archive.read(name))
 """
 IMPORT = """
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 DepotLibrary(Path(sys.argv[2])).add(sys.argv[1], "bench")
 report()
 """
 LIST = """
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 report(vibs=len(DepotLibrary(Path(sys.argv[1])).get("bench").packages))
 """
 VERIFY = """
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.vib.verify import verify_vib
 depot = DepotLibrary(Path(sys.argv[1])).get("bench")
 problems = [problem for id in depot.packages for problem in verify_vib(depot.vib(id), signature=False)]
@@ -90,7 +90,7 @@ if problems:
 report(vibs=len(depot.packages))
 """
 PREPARE = """
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.profile.catalogue import Catalogue
 depot = DepotLibrary(Path(sys.argv[1])).get("bench")
 profile = next(one for one in depot.profiles if one.name.endswith("standard"))

@@ -22,8 +22,8 @@ MODULES = 120
 IMPORT = """
 import sys
 from pathlib import Path
-from midwife.images.iso import import_iso
-from midwife.images.library import Library
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
 import_iso(Path(sys.argv[1]), Library(Path(sys.argv[2]), {}, Path(".")), "x")
 """
 PEER = """

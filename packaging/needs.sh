@@ -27,6 +27,12 @@ for group in "$@"; do
         file /usr/lib/PXELINUX/pxelinux.0 pxelinux
         file /usr/lib/syslinux/modules/bios/ldlinux.c32 syslinux-common
         has dnsmasq dnsmasq-base
+        file /usr/lib/ISOLINUX/isolinux.bin isolinux
+        has grub-mkstandalone grub-common
+        file /usr/lib/grub/x86_64-efi/modinfo.sh grub-efi-amd64-bin
+        file /usr/lib/grub/i386-pc/modinfo.sh grub-pc-bin
+        has mcopy mtools
+        has gcc gcc
         has ip iproute2
         ;;
     test)
@@ -41,6 +47,9 @@ for group in "$@"; do
         file /usr/sbin/dropbear dropbear-bin
         has xorriso xorriso
         has cpio cpio
+        has zip zip
+        has openssl openssl
+        has ar binutils
         has strace strace
         has tcpdump tcpdump
         has unshare util-linux

@@ -5,6 +5,7 @@ docs/explain/architecture.md draws the picture; this keeps it true.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,9 +30,31 @@ _ORDER = (
 )
 _RANK = {name: rank for rank, names in enumerate(_ORDER) for name in names}
 
+# The same inside midwife/images, whose own modules (errors, disk, flow …) are the ground that all stand on. What
+# can be booted knows how to read neither VIBs nor depots; only an export brings the two together.
+_IMAGES = {
+    "": set(),
+    "objects": set(),
+    "vib": {"objects"},
+    "depot": {"objects", "vib"},
+    "profile": {"objects", "vib", "depot"},
+    "boot": {"objects"},
+    "export": {"objects", "vib", "depot", "profile", "boot"},
+}
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -61,6 +84,36 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not wrong, f"{_module(path)} imports {wrong}, which come after {mine}"
 
 
+def _part(module: str) -> str:
+    """``vib`` for midwife.images.vib.ar; "" for a module of the ground, and for what is not of images."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["midwife", "images"] and len(parts) > 2 and parts[2] in _IMAGES else ""
+
+
+@pytest.mark.parametrize("path", sorted((_ROOT / "images").rglob("*.py")), ids=_module)
+def test_imports_point_one_way_inside_images(path: Path) -> None:
+    mine = _part(_module(path))
+    others = {_part(name) for name in _imports(path)} - {mine, ""}
+    if path == _ROOT / "images" / "__init__.py":
+        others.discard("objects")  # it offers them to Python users
+    assert others <= _IMAGES[mine], f"{_module(path)} imports {sorted(others - _IMAGES[mine])}"
+
+
+@pytest.mark.parametrize("path", sorted((_ROOT / "images/depot").rglob("*.py")), ids=_module)
+def test_a_depot_is_documents_then_sources_then_the_library(path: Path) -> None:
+    order = ("formats", "sources", "kept")
+    mine = path.parent.name
+    later = order[order.index(mine) + 1 :] if mine in order else order
+    wrong = [
+        name for name in _imports(path) for one in later if name.startswith(f"midwife.images.depot.{one}.")
+    ]
+    assert not wrong, f"{_module(path)} imports {sorted(wrong)}"
+
+
+def test_every_part_of_images_has_its_place() -> None:
+    assert {path.parent.name for path in (_ROOT / "images").glob("*/__init__.py")} == _IMAGES.keys() - {""}
+
+
 def test_no_circles_between_modules() -> None:
     names = {_module(path): path for path in _MODULES}
     graph = {
@@ -73,7 +126,7 @@ def test_no_circles_between_modules() -> None:
 @pytest.mark.parametrize("path", _MODULES, ids=_module)
 def test_a_file_is_one_idea(path: Path) -> None:
     text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "a module opens with what it is for"
+    assert ast.get_docstring(_parsed(path)), "a module opens with what it is for"
     assert len(text.splitlines()) <= 420, "longer than one idea"
 
 

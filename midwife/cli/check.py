@@ -1,12 +1,11 @@
 """``midwife check``: proves a site directory; prints every problem with its position and changes nothing."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from midwife.cli.common import site_argument
+from midwife.cli.common import echo_json, output_option, site_argument
 
 if TYPE_CHECKING:
     from midwife.site.load import LoadedSite
@@ -17,7 +16,7 @@ __all__ = ["command"]
 
 @click.command("check")
 @site_argument
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option
 def command(site: Path, output: str) -> None:
     """Check the site directory SITE and print everything that is wrong with it.
 
@@ -29,16 +28,15 @@ def command(site: Path, output: str) -> None:
     loaded: LoadedSite | None = None
     try:
         loaded = load(site)
-        problems = loaded.warnings
-        if loaded.site.image_profiles:
-            from midwife.cli.profilecheck import profile_warnings
+        from midwife.cli.profilecheck import image_warnings, profile_warnings
 
-            problems = in_order([*problems, *profile_warnings(site)])
+        profiles = profile_warnings(site) if loaded.site.image_profiles else ()
+        problems = in_order([*loaded.warnings, *image_warnings(site), *profiles])
     except SiteError as error:
         problems = error.problems
     if output == "json":
         report = {"site": str(site), "ok": loaded is not None, "problems": [p.to_json() for p in problems]}
-        click.echo(json.dumps(report, indent=2))
+        echo_json(report)
     else:
         _print(site, problems, loaded)
     if loaded is None:

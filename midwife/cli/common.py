@@ -4,6 +4,7 @@ Nothing heavy is imported at the top, because ``midwife status`` has 150 ms.
 """
 
 import functools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,17 @@ import click
 if TYPE_CHECKING:
     from midwife.site.load import LoadedSite, SiteError
 
-__all__ = ["SiteRefused", "fail", "open_site", "printable", "site_argument", "site_option", "site_path"]
+__all__ = [
+    "SiteRefused",
+    "echo_json",
+    "fail",
+    "open_site",
+    "output_option",
+    "printable",
+    "site_argument",
+    "site_option",
+    "site_path",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +62,18 @@ def site_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, site=site_path(given or named), **others)
 
     return with_site
+
+
+def output_option(command: F) -> F:
+    """``-o text|json`` (``output: str``)."""
+    return click.option(
+        "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+    )(command)
+
+
+def echo_json(data: Any) -> None:
+    """To standard output."""
+    click.echo(json.dumps(data, indent=2))
 
 
 def fail(message: str) -> NoReturn:

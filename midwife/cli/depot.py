@@ -4,28 +4,24 @@ What is added is kept in the data directory, each payload once. Works on a site 
 errors.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from midwife.cli.common import fail, printable, site_option
-from midwife.cli.imagenames import depot_names
+from midwife.cli.common import echo_json, fail, output_option, printable, site_option
+from midwife.cli.completion import depot_names
 from midwife.cli.progress import progress_shown
 from midwife.cli.tables import count, print_table
 from midwife.cli.workshop import Workshop, told
+from midwife.images.disk import told_size
 
 if TYPE_CHECKING:
-    from midwife.images.depot.library import AddReport
-    from midwife.images.depot.stored import StoredDepot
+    from midwife.images.depot.kept.library import AddReport
+    from midwife.images.depot.kept.stored import StoredDepot
 
 __all__ = ["command"]
-
-_output = click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
 
 
 @click.group("depot")
@@ -40,28 +36,30 @@ def command() -> None:
 )
 @click.option("--replace", is_flag=True, help="In place of the depot that has this name.")
 @click.option("--download", is_flag=True, help="All VIBs of an online depot now, not when they are needed.")
-@_output
+@output_option
 @site_option
 def add(source: str, name: str | None, replace: bool, download: bool, output: str, site: Path) -> None:
-    """Bring in an offline bundle (zip), a .vib, a folder of them, an installer ISO, or an http(s) address.
+    """Bring in an offline bundle (zip or unpacked), VIBs, an installer ISO, an imgdb.tgz, or an http(s) address.
 
     Every payload is compared with its checksum. Nothing is kept of a source that is damaged.
     """
     library = Workshop(site).depot_library
     with told(), progress_shown(_label(source), quiet=output == "json") as progress:
         report = library.add(source, name, progress, replace=replace, download=download)
-    _print_report(library.get(report.record.name), report, output)
+        added = library.get(report.record.name)
+    _print_report(added, report, output)
 
 
 @command.command("list")
-@_output
+@output_option
 @site_option
 def list_(output: str, site: Path) -> None:
     """All depots of the library."""
     library = Workshop(site).depot_library
-    rows = [_row(library.root / name) for name in library.names()]
+    with told():
+        rows = [_row(library.root / name) for name in library.names()]
     if output == "json":
-        click.echo(json.dumps(rows, indent=2))
+        echo_json(rows)
     elif not rows:
         click.echo("no depots yet; `midwife depot add SOURCE` brings one")
     else:
@@ -72,7 +70,7 @@ def list_(output: str, site: Path) -> None:
 
 @command.command()
 @click.argument("name", shell_complete=depot_names)
-@_output
+@output_option
 @site_option
 def show(name: str, output: str, site: Path) -> None:
     """What a depot has: image profiles, numbers, and what was odd about it."""
@@ -80,14 +78,14 @@ def show(name: str, output: str, site: Path) -> None:
         depot = Workshop(site).depot_library.get(name)
         found = _summary(depot)
     if output == "json":
-        click.echo(json.dumps(found, indent=2))
+        echo_json(found)
         return
     for key in ("name", "kind", "source", "sha256", "added"):
         if found[key]:
             click.echo(f"{key + ':':12} {printable(found[key])}")
     here = "" if found["downloaded"] == found["vibs"] else f", {found['downloaded']} of them here"
     click.echo(f"{'VIBs:':12} {found['vibs']}{here}")
-    click.echo(f"{'payloads:':12} {_size(found['size'])}")
+    click.echo(f"{'payloads:':12} {told_size(found['size'])}")
     click.echo(f"{'bulletins:':12} {found['bulletins']}")
     click.echo(f"{'profiles:':12} {len(found['profiles'])}")
     for profile in found["profiles"]:
@@ -116,25 +114,26 @@ def remove(name: str, force: bool, site: Path) -> None:
         )
     with told():
         freed = workshop.depot_library.remove(name)
-    click.echo(f"{name} is removed; {_size(freed)} are free again")
+    click.echo(f"{name} is removed; {told_size(freed)} are free again")
 
 
 @command.command()
 @click.argument("name", shell_complete=depot_names)
-@_output
+@output_option
 @site_option
 def refresh(name: str, output: str, site: Path) -> None:
     """Ask the server of an online depot what is new. What was downloaded and is the same stays."""
     library = Workshop(site).depot_library
     with told(), progress_shown(name, quiet=output == "json") as progress:
         report = library.refresh(name, progress)
-    _print_report(library.get(name), report, output)
+        refreshed = library.get(name)
+    _print_report(refreshed, report, output)
 
 
 @command.command()
 @click.argument("name", shell_complete=depot_names)
 @click.argument("vibs", metavar="[VIB]...", nargs=-1)
-@_output
+@output_option
 @site_option
 def download(name: str, vibs: Sequence[str], output: str, site: Path) -> None:
     """Bring VIBs of an online depot here (by id), all by default. An interrupted download goes on."""
@@ -142,7 +141,7 @@ def download(name: str, vibs: Sequence[str], output: str, site: Path) -> None:
     with told(), progress_shown(name, quiet=output == "json") as progress:
         brought = library.download(name, vibs, progress)
     if output == "json":
-        click.echo(json.dumps({"name": name, "downloaded": list(brought)}, indent=2))
+        echo_json({"name": name, "downloaded": list(brought)})
     else:
         click.echo(f"{name}: {count(len(brought), 'VIB')} downloaded, everything else was here")
 
@@ -152,7 +151,7 @@ def _print_report(depot: "StoredDepot", report: "AddReport", output: str) -> Non
     if output == "json":
         with told():
             data = _summary(depot) | {"already": report.already, "new_bytes": report.new_bytes}
-        click.echo(json.dumps(data, indent=2))
+        echo_json(data)
         return
     for warning in record.warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
@@ -167,13 +166,15 @@ def _print_report(depot: "StoredDepot", report: "AddReport", output: str) -> Non
             f"VIBs are downloaded when they are needed, or with `midwife depot download {record.name}`"
         )
     else:
-        click.echo(f"{_size(record.size)} of payloads, {_size(report.new_bytes)} of them new in the library")
+        click.echo(
+            f"{told_size(record.size)} of payloads, {told_size(report.new_bytes)} of them new in the library"
+        )
     if record.sha256:
         click.echo(f"sha256 of the file {record.sha256}")
 
 
 def _row(directory: Path) -> dict[str, Any]:
-    from midwife.images.depot.records import read_manifest
+    from midwife.images.depot.formats.records import read_manifest
     from midwife.images.errors import ImageError
 
     try:
@@ -197,7 +198,7 @@ def _row(directory: Path) -> dict[str, Any]:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return (row["name"], "broken", "-", "-", "-", "-", row["error"])
-    numbers = (str(row["vibs"]), str(row["profiles"]), _size(row["size"]))
+    numbers = (str(row["vibs"]), str(row["profiles"]), told_size(row["size"]))
     return (row["name"], row["kind"], *numbers, row["added"][:10], row["source"])
 
 
@@ -209,12 +210,6 @@ def _summary(depot: "StoredDepot") -> dict[str, Any]:
 
 
 def _label(source: str) -> str:
-    from midwife.images.depot.urls import is_url, shown_url
+    from midwife.images.depot.sources.urls import is_url, shown_url
 
     return shown_url(source) if is_url(source) else Path(source).name
-
-
-def _size(count: int) -> str:
-    from midwife.images.isofs import told_size
-
-    return told_size(count)

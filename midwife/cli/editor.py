@@ -33,8 +33,9 @@ def edited(file: "ProfileFile", take: "Callable[[bytes], ProfileFile]") -> "Prof
             click.edit(filename=name)
             raw = copy.read_bytes()
         except (click.ClickException, OSError) as error:
-            copy.unlink(missing_ok=True)
-            fail(f"the editor failed: {error}; set EDITOR to one that works, or change {file.file} yourself")
+            kept = _kept(copy, file.raw)
+            advice = f"set EDITOR to one that works, or change {file.file} yourself"
+            fail(f"the editor failed: {error}; {kept or advice}")
         if raw == file.raw:
             copy.unlink()
             fail(f"{file.file} was not changed in the editor; nothing was done")
@@ -48,3 +49,14 @@ def edited(file: "ProfileFile", take: "Callable[[bytes], ProfileFile]") -> "Prof
             fail(f"{file.file} is not changed; your text is kept in {copy}")
         copy.unlink()
         return after
+
+
+def _kept(copy: Path, raw: bytes) -> str:
+    """Where somebody's work is, "" if there is none: it was saved, and then the editor was killed."""
+    try:
+        if copy.read_bytes() != raw:
+            return f"your text is kept in {copy}"
+        copy.unlink()
+    except OSError:
+        pass
+    return ""

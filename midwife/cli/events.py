@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from midwife.cli.common import fail, printable, site_option
+from midwife.cli.common import fail, output_option, printable, site_option
 from midwife.cli.observed import connect
 
 __all__ = ["command", "line"]
@@ -20,7 +20,7 @@ _POLL = 0.3  # seconds
 @click.argument("host", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they happen, until Ctrl-C.")
 @click.option("-n", "--last", type=click.IntRange(0), default=200, show_default=True, help="At most so many.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option
 @site_option
 def command(host: str | None, follow: bool, last: int, output: str, site: Path) -> None:
     """What happened to HOST (or to all), oldest first."""

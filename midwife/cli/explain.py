@@ -1,13 +1,12 @@
 """``midwife explain``: what a machine gets, why, and what it will see on the wire."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from midwife.cli.common import printable, site_option
+from midwife.cli.common import echo_json, output_option, printable, site_option
 
 if TYPE_CHECKING:
     from midwife.core.decide import Answer
@@ -19,7 +18,7 @@ __all__ = ["command"]
 
 @click.command("explain")
 @click.argument("machine")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option
 @site_option
 def command(machine: str, output: str, site: Path) -> None:
     """Explain MACHINE (MAC address, name or UUID): facts, decision, reasons, and what it sees on the wire."""
@@ -29,7 +28,7 @@ def command(machine: str, output: str, site: Path) -> None:
     facts = the_machine(preview.site, machine)
     answer = preview.decide(facts)
     if output == "json":
-        click.echo(json.dumps(_data(preview, facts, answer), indent=2))
+        echo_json(_data(preview, facts, answer))
         return
     _facts(facts)
     _decision(answer)
@@ -44,20 +43,28 @@ def _heading(text: str) -> None:
 def _facts(facts: "Facts") -> None:
     _heading("Facts")
     for name, value in facts.to_json().items():
+        if name == "asked":
+            click.echo("  it was asked: what is not here, it does not have")
+            continue
         told = ", ".join(value) if isinstance(value, list | tuple) else value
         click.echo(f"  {name:<12} {printable(str(told))}")
 
 
 def _decision(answer: "Answer") -> None:
     _heading("Decision")
-    what = {"boot": f"boots {answer.image} ({answer.mode})", "local": "boots from its own disk"}.get(
-        answer.action.value, "gets nothing to boot; its console says so, and it asks again"
-    )
+    what = {
+        "boot": f"boots {answer.image} ({answer.mode})",
+        "local": "boots from its own disk",
+        "ask": f"is asked first: {', '.join(answer.missing)}",
+    }.get(answer.action.value, "gets nothing to boot; its console says so, and it asks again")
     pushed = f", then configuration {answer.configuration}" if answer.configuration else ""
     click.echo(f"  {answer.name} {what}{pushed if answer.action == 'boot' else ''}")
+    for kind, value in (("location", answer.location), ("script bundle", answer.script_bundle)):
+        if value:
+            click.echo(f"  {kind} {printable(value)}")
     _heading("Because")
     for reason in answer.reasons:
-        click.echo(f"  - {reason}")
+        click.echo(f"  - {printable(reason)}")
 
 
 def _dhcp(preview: "Preview", facts: "Facts") -> None:
@@ -106,6 +113,10 @@ def _data(preview: "Preview", facts: "Facts", answer: "Answer") -> dict[str, Any
             "image": answer.image,
             "mode": answer.mode,
             "configuration": answer.configuration,
+            "location": answer.location,
+            "script_bundle": answer.script_bundle,
+            "missing": list(answer.missing),
+            "refused": answer.refused,
             "reasons": list(answer.reasons),
         },
         "dhcp": [asdict(path) for path in preview.paths(facts)] if facts.mac else [],

@@ -23,8 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "render": ("midwife.cli.render", "The exact bytes a host would get: boot.cfg, pxelinux, ipxe."),
     "dhcp-snippet": ("midwife.cli.dhcp_snippet", "What to paste into the DHCP server that is there."),
     "depot": ("midwife.cli.depot", "Add, list, show and remove depots: where VIBs come from."),
-    "image": ("midwife.cli.image", "Images and image profiles: compose, compare, export, serve."),
-    "vib": ("midwife.cli.vib", "List, show, verify, extract and build VIBs."),
+    "image": ("midwife.cli.image.command", "Images and image profiles: compose, compare, export, serve."),
+    "vib": ("midwife.cli.vib.command", "List, show, verify, extract and build VIBs."),
+    "rule": ("midwife.cli.rule.command", "Rules: made, copied, listed; who gets what."),
+    "ruleset": ("midwife.cli.ruleset.command", "Order rules in the working set, compare, activate."),
     "fetch": ("midwife.cli.fetch", "Fetch a URL as a host would: tftp:// or http://."),
 }
 """Command: the module that has it as ``command``, and its line in ``--help`` (which loads no module)."""

@@ -1,6 +1,7 @@
-"""What ``midwife check`` says of image profiles beyond their form: warnings, because booting needs none of them.
+"""What ``midwife check`` says of images and image profiles beyond their form, as warnings.
 
-The site layer knows no depots; so this looks after it, and only at sites that have profiles and no errors.
+The site layer knows neither depots nor what is in an image; so this looks after it, and only at sites that have
+no errors.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from midwife.site.imageprofile import ImageProfileFile
     from midwife.site.problems import Problem
 
-__all__ = ["profile_warnings"]
+__all__ = ["image_warnings", "profile_warnings"]
 
 
 def profile_warnings(site: Path) -> "Iterator[Problem]":
@@ -23,6 +24,25 @@ def profile_warnings(site: Path) -> "Iterator[Problem]":
     workshop = Workshop(site)
     for found in workshop.files():
         yield from _of_one(workshop, found)
+
+
+def image_warnings(site: Path) -> "Iterator[Problem]":
+    """Images that hosts or rules name and that cannot be served, each where it is named first. Raises nothing."""
+    from midwife.images.errors import ImageError
+
+    workshop = Workshop(site)
+    draft = workshop.draft
+    named = [(found.value.image, found.place) for found in draft.hosts]
+    named += [(found.value.image, found.place) for found in draft.items]
+    told: set[str | None] = {None}
+    for name, place in named:
+        if name is None or name in told:
+            continue
+        told.add(name)
+        try:
+            workshop.library.describe(name)
+        except ImageError as error:
+            yield place.at("image").problem(str(error), level="warning")
 
 
 def _of_one(workshop: Workshop, found: "Found[ImageProfileFile]") -> "Iterator[Problem]":

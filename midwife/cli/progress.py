@@ -5,17 +5,15 @@ Rich is imported when a bar is drawn, not before: other commands must answer at 
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
 from midwife.cli.common import printable
+from midwife.images.flow import Progress
 
 __all__ = ["progress_shown"]
-
-Progress = Callable[[int, int], None]
-"""Bytes done, bytes in all."""
 
 
 @contextmanager
@@ -53,4 +51,5 @@ class _Lines:
         if (now >= self._next or done == total) and done != self._done:
             self._next = now + 2
             self._done = done
-            click.echo(f"{self._name}: {done * 100 // max(total, 1)} %", err=True)
+            how_far = f"{done * 100 // total} %" if total else f"{done >> 20} MiB"
+            click.echo(f"{self._name}: {how_far}", err=True)

@@ -1,6 +1,5 @@
 """``midwife status``: every host, where it is, and what comes next."""
 
-import json
 import sqlite3
 import time
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from pathlib import Path
 import click
 
 from midwife.cli import statustable
-from midwife.cli.common import fail, site_option
+from midwife.cli.common import echo_json, fail, site_option
 from midwife.cli.observed import HostStatus, connect, read_hosts, service_pid
 from midwife.core.lifecycle import UNDER_WAY, State
 
@@ -77,7 +76,7 @@ def _table(hosts: list[HostStatus]) -> None:
 def _data(hosts: list[HostStatus], output: str) -> None:
     data = [asdict(host) for host in hosts]
     if output == "json":
-        click.echo(json.dumps(data, indent=2))
+        echo_json(data)
         return
     import yaml
 

@@ -57,8 +57,11 @@ def next_event(host: HostStatus, now: float) -> str:
     """The event that is expected next and by when; for a failed host, what happened."""
     if host.state == State.FAILED:
         return f"{printable(host.error or host.note)}: midwife events {host.host}"
+    if host.state == State.DISCOVERED and not (host.known or host.image):
+        return f"no rule matches: midwife rule suggest {host.host}"
     if host.state == State.DISCOVERED:
-        return f"nothing to boot: midwife explain {host.host}"
+        why = (host.image and printable(host.note)) or "nothing to boot"
+        return f"{why}: midwife explain {host.host}"
     expected = EXPECTED.get(State(host.state))
     if not expected:
         return "-"

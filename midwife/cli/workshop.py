@@ -5,6 +5,7 @@ when it is asked for, because some commands need next to nothing.
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ import click
 from midwife.cli.common import fail, open_site, printable
 
 if TYPE_CHECKING:
-    from midwife.images.depot.library import DepotLibrary
-    from midwife.images.depot.stored import StoredDepot
-    from midwife.images.library import Library
+    from midwife.images.boot.library import Library
+    from midwife.images.depot.kept.library import DepotLibrary
+    from midwife.images.depot.kept.stored import StoredDepot
     from midwife.images.profile.catalogue import Catalogue
     from midwife.images.profile.file import ProfileFile
     from midwife.images.profile.proofs import Inspector
@@ -86,6 +87,14 @@ class Opened:
         return self.file
 
 
+def _check_readable(data: Path) -> None:
+    """Ends the command for whom it is not: the service's data are often root's only."""
+    for directory in (data, data / "images", data / "depots"):
+        if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
+            user = directory.owner()
+            fail(f"cannot read {directory}: it is {user}'s; give the command as {user}")
+
+
 class Workshop:
     """A site's images and profiles. Methods raise ImageError, or end the command."""
 
@@ -98,34 +107,42 @@ class Workshop:
             open_site(site)
             fail(f"{site} has no usable midwife.yaml")
         self.draft: Draft = draft
+        _check_readable(draft.data)
 
     @cached_property
     def library(self) -> "Library":
         """Images that can be booted."""
-        from midwife.images.library import Library
+        from midwife.images.boot.library import Library
 
         images = {name: found.value for name, found in self.draft.images.items()}
         return Library(self.draft.data, images, self.draft.root)
 
     def images_of(self, profile: str) -> list[str]:
         """Images in the library that were made of this image profile."""
-        from midwife.images import shelf
+        from midwife.images.boot import imported
+        from midwife.images.boot.manifest import read_manifest
         from midwife.images.errors import ImageError
-        from midwife.images.manifest import read_manifest
 
         found = []
-        for name in shelf.stored(self.library.images_dir):
+        for name in imported.stored(self.library.images_dir):
             with suppress(ImageError):
-                if read_manifest(self.library.images_dir / name).source == f"profile {profile}":
+                if read_manifest(self.library.images_dir / name).made_of == profile:
                     found.append(name)
         return found
 
     @cached_property
     def depot_library(self) -> "DepotLibrary":
         """Where depots are kept."""
-        from midwife.images.depot.library import DepotLibrary
+        from midwife.images.depot.kept.library import DepotLibrary
 
-        return DepotLibrary(self.draft.data)
+        told: set[str] = set()
+
+        def tell(text: str) -> None:
+            if text not in told:
+                told.add(text)
+                click.echo(f"warning: {printable(text)}", err=True)
+
+        return DepotLibrary(self.draft.data, tell=tell)
 
     @cached_property
     def depots(self) -> "dict[str, StoredDepot]":
@@ -144,16 +161,24 @@ class Workshop:
 
     @cached_property
     def catalogue(self) -> "Catalogue":
-        """All of them together."""
+        """All of them together; those without whose VIBs cannot be read, which is told."""
+        from midwife.images.errors import ImageError
         from midwife.images.profile.catalogue import Catalogue
 
-        return Catalogue(list(self.depots.values()))
+        readable = []
+        for depot in self.depots.values():
+            try:
+                depot.packages  # noqa: B018  a damaged depot must not stop the others
+                readable.append(depot)
+            except ImageError as error:
+                click.echo(f"warning: {printable(str(error))}", err=True)
+        return Catalogue(readable)
 
     @cached_property
     def inspector(self) -> "Inspector":
         """Finds what is wrong with profiles; believes VMware's anchors and those in the site's ``trust``."""
         from midwife.images.profile.proofs import Inspector
-        from midwife.images.vib.trust import site_anchors
+        from midwife.images.vib.signing.trust import site_anchors
 
         return Inspector(self.depots, self.catalogue, site_anchors(self.root))
 

@@ -8,9 +8,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Facts", "Firmware"]
+__all__ = ["ASKABLE", "Facts", "Firmware"]
 
 _MOST_MACS = 32  # a caller may claim new ones with every packet; no machine has so many
+
+
+ASKABLE = (
+    *("asset", "domain", "family", "firmware", "hostname", "ipv4", "ipv6", "model", "oemstring"),
+    *("relay", "serial", "uuid", "vendor", "version"),
+)
+"""What a machine that could be asked either told or does not have: every attribute but the MAC address, also those
+that iPXE does not know, because nobody else will tell them before it boots."""
 
 
 class Firmware(StrEnum):
@@ -49,6 +57,8 @@ class Facts:
     """Address of the DHCP relay (giaddr), if the request came through one."""
     version: str = ""
     """What the booted system calls itself: "VMware ESXi 8.0.3 build-24022510"."""
+    asked: tuple[str, ...] = ()
+    """Attributes that it was asked for: what is empty then, it does not have."""
 
     @property
     def mac(self) -> str:
@@ -60,9 +70,24 @@ class Facts:
         changes: dict[str, Any] = {
             f.name: getattr(newer, f.name) for f in fields(newer) if getattr(newer, f.name)
         }
+        if newer.asked:
+            changes["asked"] = tuple(dict.fromkeys(self.asked + newer.asked))
         if newer.macs:
             changes["macs"] = tuple(dict.fromkeys(newer.macs + self.macs))[:_MOST_MACS]
         return replace(self, **changes)
+
+    def hardware(self) -> "Facts":
+        """What stays the same from boot to boot: SMBIOS, and that it was asked for it."""
+        return Facts(
+            uuid=self.uuid,
+            serial=self.serial,
+            asset=self.asset,
+            vendor=self.vendor,
+            model=self.model,
+            family=self.family,
+            oemstrings=self.oemstrings,
+            asked=self.asked,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Only what is known, as plain data."""
@@ -78,10 +103,15 @@ class Facts:
         if "firmware" in values:
             told = values["firmware"]
             values["firmware"] = Firmware(told) if told in list(Firmware) else Firmware.UNKNOWN
+        if "asked" in values:
+            values["asked"] = tuple(name for name in values["asked"] if name in ASKABLE)
         return cls(**values)
 
     def attributes(self) -> dict[str, tuple[str, ...]]:
-        """The facts under Auto Deploy's attribute names; what is not known is not in it."""
+        """The facts under Auto Deploy's attribute names; what is not known is not in it.
+
+        What the machine was asked for and does not have is in it with no value: ``()``.
+        """
         known = {
             "mac": self.macs,
             "uuid": (self.uuid,),
@@ -99,4 +129,5 @@ class Facts:
             "relay": (self.relay,),
             "version": (self.version,),
         }
-        return {name: values for name, values in known.items() if any(values)}
+        told = {name: values for name, values in known.items() if any(values)}
+        return told | {name: () for name in self.asked if name not in told}

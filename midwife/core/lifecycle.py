@@ -28,7 +28,7 @@ class State(StrEnum):
     DISCOVERED = "discovered"
     """It asked for something; no rule and no host file gives it an image."""
     ARMED = "armed"
-    """It has an image and is waited for: nothing of it was seen yet."""
+    """It has an image (or is to be asked which) and is waited for: nothing of it was seen yet."""
     LOADING = "loading"
     """It was told what to boot and is fetching it."""
     BOOTED = "booted"

@@ -15,10 +15,12 @@ from typing import Any, BinaryIO, Self
 
 from pycdlib.pycdlib import PyCdlib
 
+from midwife.images.disk import told_size
 from midwife.images.errors import ImageError
+from midwife.images.flow import BLOCK
 from midwife.images.names import stored_name
 
-__all__ = ["IsoFile", "IsoReader", "told_size"]
+__all__ = ["IsoFile", "IsoReader"]
 
 _SECTOR = 2048
 _MAX_FILES = 20_000
@@ -61,7 +63,7 @@ class IsoReader(AbstractContextManager["IsoReader"]):
     def __enter__(self) -> Self:
         return self
 
-    def chunks(self, file: IsoFile, block: int = 1 << 20) -> Iterator[bytes]:
+    def chunks(self, file: IsoFile, block: int = BLOCK) -> Iterator[bytes]:
         """The file's bytes, at most ``block`` at a time, exactly ``file.size`` in all."""
         with self._told():
             content = self._iso.open_file_from_iso(**{self._view: file.path})
@@ -77,9 +79,10 @@ class IsoReader(AbstractContextManager["IsoReader"]):
                 left -= len(data)
                 yield data
 
-    def fileno(self) -> int:
-        """The ISO's file descriptor, for reading at positions of one's own (pread)."""
-        return self._raw.fileno()
+    @property
+    def file(self) -> BinaryIO:
+        """The ISO itself, for reading at positions of one's own (pread)."""
+        return self._raw
 
     def changed(self) -> bool:
         """Whether somebody has written to the ISO since it was opened."""
@@ -171,16 +174,6 @@ class IsoReader(AbstractContextManager["IsoReader"]):
                 f"{self.path} is not a readable ISO image: {str(error) or type(error).__name__}; "
                 "compare its checksum with the download page"
             ) from error
-
-
-def told_size(count: int) -> str:
-    """``612.3 MiB``: bytes for people."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("the loop ends with GiB")
 
 
 def _open(path: Path) -> BinaryIO:

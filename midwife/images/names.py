@@ -7,7 +7,7 @@ mboot and the installer do not care: so everything is stored in lower case. Text
 import re
 
 from midwife.images.errors import ImageError
-from midwife.site.model import RESERVED_IMAGE_NAMES
+from midwife.site.reserved import RESERVED_IMAGE_NAMES
 from midwife.wire.bootcfg import ascii_lower
 
 __all__ = ["check_image_name", "default_image_name", "stored_name"]
@@ -25,10 +25,10 @@ def check_image_name(name: str) -> str:
     return name
 
 
-def default_image_name(file_name: str) -> str:
+def default_image_name(file_name: str, option: str = "--name") -> str:
     """``8.0U3-24022510`` from ``VMware-VMvisor-Installer-8.0U3-24022510.x86_64.iso``; else the file's stem.
 
-    Raises ImageError if nothing usable is left.
+    Raises ImageError if nothing usable is left; ``option`` is how one gives a name then.
     """
     stem = re.sub(r"\.iso$", "", file_name, flags=re.IGNORECASE)
     stem = re.sub(r"\.(x86_64|aarch64)$", "", stem)
@@ -37,7 +37,7 @@ def default_image_name(file_name: str) -> str:
     try:
         return check_image_name(stem)
     except ImageError:
-        raise ImageError(f"no image name can be made from {file_name!r}: give one with --name") from None
+        raise ImageError(f"no image name can be made from {file_name!r}: give one with {option}") from None
 
 
 def stored_name(component: str, *, plain_9660: bool) -> str:

@@ -1,8 +1,8 @@
-"""The directory ``<data>/images``: one image a directory, changed by one process at a time, never half.
+"""A directory of directories, one thing each, changed by one process at a time and never half: a library's shelf.
 
-The depot library keeps its directory by the same rules and with the same functions.
+The boot images (``<data>/images``) and the depots (``<data>/depots``) are kept on one each.
 Whatever is being made or thrown away has a name that starts with ``.tmp-``; a crash leaves only that, and the
-next change or start of the service clears it away. Knows no ISO and no boot.cfg.
+next change or start of the service clears it away. Knows neither images nor depots.
 """
 
 import ctypes
@@ -15,20 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from midwife.images.disk import LARGER_DISK, fsync_path, unwritable
 from midwife.images.errors import ImageError
-from midwife.images.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from midwife.images.names import check_image_name
 
 __all__ = [
     "clear_leftovers",
     "discard",
     "draft_directory",
     "exclusive",
-    "fsync_path",
     "publish",
-    "remove",
-    "set_netboot",
-    "stored",
 ]
 
 _LOCK = ".lock"
@@ -38,16 +33,16 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 @contextmanager
-def exclusive(images: Path, wait: float = 0) -> Iterator[None]:
+def exclusive(shelf: Path, wait: float = 0) -> Iterator[None]:
     """The right to change the library; clears what a killed import left. Raises ImageError.
 
     ``wait``: seconds, if somebody else has it.
     """
     try:
-        images.mkdir(parents=True, exist_ok=True)
-        lock = (images / _LOCK).open("a")
+        shelf.mkdir(parents=True, exist_ok=True)
+        lock = (shelf / _LOCK).open("a")
     except OSError as error:
-        raise ImageError(f"cannot write to {images}: {error.strerror}") from None
+        raise unwritable(error, shelf, LARGER_DISK) from None
     with lock:
         end = time.monotonic() + wait
         while True:
@@ -57,35 +52,27 @@ def exclusive(images: Path, wait: float = 0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= end:
                     raise ImageError(
-                        f"another midwife is changing {images}; try again when it is done"
+                        f"another midwife is changing {shelf}; try again when it is done"
                     ) from None
             time.sleep(0.1)
-        _clear(images)
+        _clear(shelf)
         yield
 
 
-def clear_leftovers(images: Path) -> None:
+def clear_leftovers(shelf: Path) -> None:
     """At the start of the service: remove what a killed import left, unless an import is running now."""
-    if images.is_dir():
+    if shelf.is_dir():
         try:
-            with exclusive(images):
+            with exclusive(shelf):
                 pass
         except ImageError:
             return  # whoever holds the lock has cleared already
 
 
-def stored(images: Path) -> list[str]:
-    """Names of the imported images, sorted."""
-    if not images.is_dir():
-        return []
-    found = (entry.name for entry in images.iterdir() if (entry / MANIFEST).is_file())
-    return sorted(name for name in found if not name.startswith("."))
-
-
 @contextmanager
-def draft_directory(images: Path) -> Iterator[Path]:
-    """A directory to build an image in; gone afterwards unless it was published. Raises OSError."""
-    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=images))
+def draft_directory(shelf: Path) -> Iterator[Path]:
+    """A directory to build something in; gone afterwards unless it was published. Raises OSError."""
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=shelf))
     try:
         draft.chmod(0o755)
         yield draft
@@ -109,32 +96,13 @@ def publish(draft: Path, target: Path, *, replaces: bool = False) -> None:
     fsync_path(target.parent)
 
 
-def remove(images: Path, name: str) -> None:
-    """Take an image out of the library. Raises ImageError."""
-    with exclusive(images):
-        directory = _existing(images, name)
-        discard(directory)
-
-
 def discard(directory: Path) -> None:
     """Throw a directory of the library away; needs the right to change it. Raises OSError."""
     doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=directory.parent))
-    # Renamed first: whoever looks sees the whole image or none.
+    # Renamed first: whoever looks sees all of it or nothing.
     directory.rename(doomed / directory.name)
     fsync_path(directory.parent)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def set_netboot(images: Path, name: str, on: bool) -> Manifest:
-    """Record whether the boot module is added to an image. Raises ImageError."""
-    with exclusive(images):
-        directory = _existing(images, name)
-        manifest = read_manifest(directory).with_netboot(on)
-        try:
-            write_manifest(directory, manifest)
-        except OSError as error:
-            raise ImageError(f"cannot write to {directory}: {error.strerror}") from None
-        return manifest
 
 
 def _exchange(draft: Path, target: Path) -> None:
@@ -144,7 +112,7 @@ def _exchange(draft: Path, target: Path) -> None:
         done = swap(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0
     except AttributeError:  # a C library without it
         done = False
-    if not done:  # a file system without it: for a moment there is no such image
+    if not done:  # a file system without it: for a moment it is not there
         aside = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=target.parent)) / target.name
         target.rename(aside)
         draft.rename(target)
@@ -152,23 +120,6 @@ def _exchange(draft: Path, target: Path) -> None:
         aside.parent.rmdir()
 
 
-def _existing(images: Path, name: str) -> Path:
-    check_image_name(name)
-    if name not in stored(images):
-        known = ", ".join(stored(images)) or "none"
-        raise ImageError(f"no imported image is called {name!r}; imported are: {known}")
-    return images / name
-
-
-def _clear(images: Path) -> None:
-    for leftover in images.glob(f"{_DRAFT}*"):
+def _clear(shelf: Path) -> None:
+    for leftover in shelf.glob(f"{_DRAFT}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def fsync_path(path: Path) -> None:
-    """Make a file's content, or a directory's names, durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
-from midwife.rules.attributes import LABEL
 from midwife.rules.match import Given, RuleLike
-from midwife.rules.patterns import Outcome, Pattern, outcome, parse_pattern
+from midwife.rules.patterns import Outcome, Pattern, is_unknown, outcome, parse_pattern
 from midwife.rules.values import AddressRange, Glob, Value, canonical
 from midwife.wire.identity import swap_uuid
 
@@ -33,13 +32,14 @@ class Decided:
     items: Mapping[str, Given]
     unknown: tuple[str, ...]
     """Attributes that, if they were known, could change the items."""
+    perhaps: Mapping[str, Sequence[Given]]
+    """By item type: what could be given instead if they were, in the order of the rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    name: str
     patterns: tuple[Pattern, ...]
-    items: Mapping[str, str]
+    items: Mapping[str, Given]
 
 
 class RuleIndex:
@@ -47,7 +47,10 @@ class RuleIndex:
 
     def __init__(self, rules: Sequence[RuleLike]) -> None:
         self._rules = [
-            _Rule(rule.name, tuple(parse_pattern(text) for text in rule.patterns), dict(rule.items.given()))
+            _Rule(
+                tuple(parse_pattern(text) for text in rule.patterns),
+                {kind: Given(value, rule.name) for kind, value in rule.items.given().items()},
+            )
             for rule in rules
         ]
         self._kinds = {kind for rule in self._rules for kind in rule.items}
@@ -87,6 +90,7 @@ class RuleIndex:
         """The items for a machine with these attributes."""
         items: dict[str, Given] = {}
         unknown: list[str] = []
+        perhaps: dict[str, list[Given]] = {}
         for number in self._candidates(attributes):
             rule = self._rules[number]
             fresh = [kind for kind in rule.items if kind not in items]
@@ -99,18 +103,20 @@ class RuleIndex:
                 unknown += [
                     p.attribute for p, one in zip(rule.patterns, said, strict=True) if one is Outcome.UNKNOWN
                 ]
+                for kind in fresh:
+                    perhaps.setdefault(kind, []).append(rule.items[kind])
                 continue
-            items.update({kind: Given(rule.items[kind], rule.name) for kind in fresh})
+            items.update({kind: rule.items[kind] for kind in fresh})
             if len(items) == len(self._kinds):
                 break
-        return Decided(items, tuple(dict.fromkeys(unknown)))
+        return Decided(items, tuple(dict.fromkeys(unknown)), perhaps)
 
     def _candidates(self, attributes: Mapping[str, tuple[str, ...]]) -> Iterator[int]:
         """Numbers of the rules that may match or may be unknown, in order, each once."""
         found = [self._always]
         for name, kind in self._asked.items():
             facts = tuple(canonical(kind, value) for value in attributes.get(name, ()) if value.strip())
-            if not facts and not name.startswith(LABEL):
+            if not facts and is_unknown(name, attributes):
                 found.append(self._hanging[name])
                 continue
             if name in self._tested:

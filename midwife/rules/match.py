@@ -7,12 +7,12 @@ gives nothing, and the answer names the facts that could still change it. Knows 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from midwife.rules.patterns import Outcome, Pattern, Verdict, implies, judge, parse_pattern
+from midwife.rules.patterns import Outcome, Pattern, Verdict, judge, parse_pattern
 
-__all__ = ["Given", "Matched", "RuleLike", "Shadow", "Step", "evaluate", "shadows"]
+__all__ = ["Given", "Matched", "RuleLike", "Step", "evaluate"]
 
 
 class _ItemsLike(Protocol):
@@ -61,14 +61,8 @@ class Matched:
     """Every rule, in order."""
     unknown: tuple[str, ...]
     """Attributes that, if they were known, could change the items."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """A rule that can never give anything, and the earlier rules that take everything from it."""
-
-    index: int
-    by: tuple[str, ...]
+    open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same by item type, for the types that they could change."""
 
 
 def evaluate(rules: Iterable[RuleLike], attributes: Mapping[str, tuple[str, ...]]) -> Matched:
@@ -76,6 +70,7 @@ def evaluate(rules: Iterable[RuleLike], attributes: Mapping[str, tuple[str, ...]
     items: dict[str, Given] = {}
     trace: list[Step] = []
     unknown: list[str] = []
+    open_: dict[str, tuple[str, ...]] = {}
     for rule in rules:
         patterns = [parse_pattern(text) for text in rule.patterns]
         verdict, missing = _test_all(patterns, attributes)
@@ -89,32 +84,10 @@ def evaluate(rules: Iterable[RuleLike], attributes: Mapping[str, tuple[str, ...]
                 reason += "; gives nothing that an earlier rule has not given"
         elif verdict.outcome is Outcome.UNKNOWN and fresh:
             unknown += missing
+            open_.update({kind: (*open_.get(kind, ()), *missing) for kind in fresh})
         trace.append(Step(rule.name, verdict.outcome, reason, gave))
-    return Matched(items, tuple(trace), tuple(dict.fromkeys(unknown)))
-
-
-def shadows(rules: Sequence[RuleLike]) -> tuple[Shadow, ...]:
-    """Rules without effect: for each of their item types an earlier rule matches whenever they do.
-
-    Raises PatternError.
-    """
-    parsed = [[parse_pattern(text) for text in rule.patterns] for rule in rules]
-    found: list[Shadow] = []
-    for index, rule in enumerate(rules):
-        takers = []
-        for kind in rule.items.given():
-            taker = next(
-                (
-                    earlier.name
-                    for number, earlier in enumerate(rules[:index])
-                    if kind in earlier.items.given() and _wider(parsed[number], parsed[index])
-                ),
-                None,
-            )
-            takers.append(taker)
-        if takers and None not in takers:
-            found.append(Shadow(index, tuple(dict.fromkeys(name for name in takers if name is not None))))
-    return tuple(found)
+    by_type = {kind: tuple(dict.fromkeys(missing)) for kind, missing in open_.items()}
+    return Matched(items, tuple(trace), tuple(dict.fromkeys(unknown)), by_type)
 
 
 def _test_all(
@@ -130,8 +103,3 @@ def _test_all(
             reason = "; ".join(verdict.reason for _, verdict in said)
             return Verdict(outcome, reason), [pattern.attribute for pattern, _ in said]
     return Verdict(Outcome.MATCH, "; ".join(verdict.reason for _, verdict in verdicts)), []
-
-
-def _wider(wide: Sequence[Pattern], narrow: Sequence[Pattern]) -> bool:
-    """Whether every machine that all of ``narrow`` match is matched by all of ``wide`` too."""
-    return all(any(implies(other, pattern) for other in narrow) for pattern in wide)

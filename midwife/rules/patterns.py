@@ -17,7 +17,17 @@ from midwife.rules.attributes import ATTRIBUTES, LABEL, Attribute, attribute
 from midwife.rules.values import AddressRange, Glob, Value, canonical, covers, holds
 from midwife.wire.identity import InvalidIdentity, clean_serial, parse_mac, parse_uuid
 
-__all__ = ["Outcome", "Pattern", "PatternError", "Verdict", "implies", "judge", "outcome", "parse_pattern"]
+__all__ = [
+    "Outcome",
+    "Pattern",
+    "PatternError",
+    "Verdict",
+    "implies",
+    "is_unknown",
+    "judge",
+    "outcome",
+    "parse_pattern",
+]
 
 _SEVERAL = frozenset({"mac", "oemstring"})
 """Attributes of which one machine has several values at once."""
@@ -97,8 +107,9 @@ def parse_pattern(text: str) -> Pattern:
 def judge(pattern: Pattern, attributes: Mapping[str, tuple[str, ...]]) -> Verdict:
     """What the pattern says of a machine with these attributes (as ``Facts.attributes`` gives them).
 
-    An attribute with several values (MAC addresses, OEM strings) matches if any of them does. A label that a
-    host does not have is no unknown fact: nobody else could tell it.
+    An attribute with several values (MAC addresses, OEM strings) matches if any of them does. No unknown facts
+    are a label that a host does not have (nobody else could tell it) and one that the machine was asked for and
+    has no value of, which is there with ``()``.
     """
     name = pattern.attribute
     said = outcome(pattern, attributes)
@@ -118,13 +129,18 @@ def outcome(pattern: Pattern, attributes: Mapping[str, tuple[str, ...]]) -> Outc
     """What ``judge`` says, without the sentence."""
     kind = pattern.asks.kind
     facts = [canonical(kind, value) for value in attributes.get(pattern.asks.name, ()) if value.strip()]
-    if not facts and not pattern.asks.name.startswith(LABEL):
+    if not facts and is_unknown(pattern.asks.name, attributes):
         return Outcome.UNKNOWN
     for wanted in pattern.values:
         for fact in facts:
             if holds(kind, wanted, fact):
                 return Outcome.NO_MATCH if pattern.negated else Outcome.MATCH
     return Outcome.MATCH if pattern.negated else Outcome.NO_MATCH
+
+
+def is_unknown(name: str, attributes: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether an attribute without values may have some that were not told yet."""
+    return not name.startswith(LABEL) and attributes.get(name) != ()
 
 
 def _its(name: str, shown: str) -> str:

@@ -17,7 +17,7 @@ from midwife.core import token as tokens
 from midwife.core.decide import Action, Answer
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import OVER, STUCK, UNDER_WAY, Refusal, State, Trigger, follow
-from midwife.images.library import BootImage
+from midwife.images.boot.library import BootImage
 from midwife.serve.hostrows import HostRows, TooManyStrangersError
 from midwife.serve.timeline import Timeline
 from midwife.serve.trip import Trip
@@ -62,6 +62,27 @@ class Attempts:
         """A machine asked for something: a line in the timeline, and a row for a stranger if there is room."""
         trigger = {Action.WAIT: Trigger.SEEN, Action.BOOT: Trigger.ARM}.get(answer.action)
         self._note(answer, facts, trigger, kind, text, data)
+
+    def refused(self, answer: Answer, facts: Facts, address: str, text: str) -> None:
+        """Its configuration cannot be had: what the machine did before is over, so that ``status`` says why.
+
+        Another address changes nothing while the host boots, and a reboot step has a deadline of its own.
+        """
+        try:
+            row = self._rows.meet(answer, facts)
+        except TooManyStrangersError:
+            return
+        live = self._current(row)
+        if live and live.attempt.state in UNDER_WAY:
+            if not live.rebooting and not live.is_foreign_to(address, self._clock()):
+                self.move(row.id, Trigger.FAIL, "no-config", text)
+                self.on_over(live.attempt.id, text)
+                return
+        elif live and live.attempt.error == text:
+            return
+        elif self._rows.wait_for(row, answer):
+            self._forget(row.id)
+        self.event(row.id, "no-config", text)
 
     def local(self, answer: Answer, facts: Facts, path: str) -> None:
         """The machine was told to boot from its own disk."""
@@ -386,6 +407,10 @@ def _described(answer: Answer, image: BootImage | None) -> dict[str, Any]:
         "image": image.name if image else "",
         "mode": answer.mode,
         "configuration": answer.configuration,
+        "location": answer.location,
+        "script-bundle": answer.script_bundle,
+        "given-by": dict(answer.given_by),
+        "unsettled": {kind: list(names) for kind, names in answer.unsettled.items()},
         "reasons": list(answer.reasons),
     }
 

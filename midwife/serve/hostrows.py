@@ -51,7 +51,8 @@ class HostRows:
             return self._save(row, replace(row, facts=row.facts.merged(facts), known=known))
         if not known:
             self._make_room(answer.name)
-        state = State.ARMED if answer.action is Action.BOOT else State.DISCOVERED
+        expected = answer.action is Action.BOOT or (known and answer.action is Action.ASK)
+        state = State.ARMED if expected else State.DISCOVERED
         row = HostRow(answer.name, known, facts, state, self._clock(), "", answer.image, "")
         return self._save(None, row)
 
@@ -74,6 +75,14 @@ class HostRows:
             return False
         image = "" if target is State.LOCAL else answer.image
         self._store.save_host(replace(row, state=target, since=self._clock(), attempt="", image=image))
+        return True
+
+    def wait_for(self, row: HostRow, answer: Answer) -> bool:
+        """The host has an image and got nothing: it is waited for, whatever it was. True if that is new."""
+        if row.state is State.ARMED:
+            return False
+        now, image = self._clock(), answer.image
+        self._store.save_host(replace(row, state=State.ARMED, since=now, attempt="", image=image))
         return True
 
     def recount(self) -> None:

@@ -3,8 +3,8 @@
 from midwife.core.decide import Action, Answer
 from midwife.core.dhcpanswer import Decision, NetbootTarget
 from midwife.core.facts import Firmware
+from midwife.images.boot.library import BootImage, Library
 from midwife.images.errors import ImageError
-from midwife.images.library import BootImage, Library
 from midwife.serve.render import Urls
 from midwife.site.model import Site
 
@@ -17,6 +17,8 @@ def dhcp_decision(site: Site, library: Library, answer: Answer, firmware: Firmwa
         return Decision(None, answer.reasons[0])
     if answer.action is Action.LOCAL:
         return Decision(None, "it boots from its own disk: DHCP says nothing")
+    if answer.action is Action.ASK:
+        return Decision(_asking(site), answer.reasons[-1])
     if answer.action is Action.WAIT and not answer.host:
         return Decision(None, answer.reasons[-1])
     try:
@@ -24,6 +26,17 @@ def dhcp_decision(site: Site, library: Library, answer: Answer, firmware: Firmwa
     except ImageError as error:
         return Decision(None, str(error))
     return Decision(netboot_target(site, image, firmware), answer.reasons[0])
+
+
+def _asking(site: Site) -> NetbootTarget:
+    """iPXE for every kind of firmware, whatever it boots after that: its script tells the SMBIOS values."""
+    http = Urls.of(site).http
+    return NetbootTarget(
+        bios_file="undionly.kpxe",
+        efi_file="snponly.efi",
+        efi_http_url=f"{http}/snponly.efi",
+        ipxe_url=f"{http}/boot.ipxe",
+    )
 
 
 def netboot_target(site: Site, image: BootImage | None, firmware: Firmware) -> NetbootTarget:

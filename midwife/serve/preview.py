@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from midwife.core.decide import Action, Answer, decide
 from midwife.core.dhcpanswer import Decision, Silence, answer, example_request
 from midwife.core.facts import Facts, Firmware
-from midwife.images.library import BootImage, Library
+from midwife.images.boot import loaders
+from midwife.images.boot.library import BootImage, Library
 from midwife.serve.netboot import dhcp_decision
 from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
@@ -43,7 +44,7 @@ class Preview:
 
     def decide(self, facts: Facts) -> Answer:
         """As the service decides."""
-        return decide(facts, self.site, self.library.names())
+        return decide(facts, self.site, self.library.hardware())
 
     def image(self, found: Answer) -> BootImage | None:
         """The image of the answer. Raises ImageError."""
@@ -56,8 +57,11 @@ class Preview:
             return self._renderer.local(kind, found)
         image = self.image(found)
         if image is None:
-            if kind == "boot.cfg":
-                raise RenderError(f"{found.name} has nothing to boot: {found.reasons[-1]}")
+            if found.action is Action.ASK and kind == "ipxe":
+                raise RenderError(f"it hangs on what iPXE tells: {found.why}")
+            asks = found.action is Action.ASK and kind == "pxelinux"
+            if asks and loaders.find("ipxe.lkrn", self.site.root):
+                return self._renderer.ask(found, facts)
             return self._renderer.wait(kind, found, facts)
         return self._renderer.text(kind, found, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
 

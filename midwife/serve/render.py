@@ -16,7 +16,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from midwife.core.decide import Answer
 from midwife.core.facts import Facts
-from midwife.images.library import BootImage
+from midwife.images.boot.library import BootImage
 from midwife.resources import template_dir
 from midwife.site.model import Site
 from midwife.wire import bootcfg
@@ -137,10 +137,27 @@ class Renderer:
         return self._render(f"local.{kind}.j2", {"name": answer.name})
 
     def wait(self, kind: str, answer: Answer, facts: Facts) -> bytes:
-        """Nothing to boot: say so, ask again; kind is ``ipxe`` or ``pxelinux``."""
+        """Nothing to boot: say so, with what is known and what to do; kinds as for ``text``.
+
+        iPXE and PXELINUX ask again; mboot cannot.
+        """
+        if kind == "boot.cfg":
+            return bootcfg.render(bootcfg.wait_boot_cfg(_title(answer, _printable(facts))))
         return self._render(
-            f"wait.{kind}.j2", {"name": answer.name, "facts": _printable(facts), "http": self.urls.http}
+            f"wait.{kind}.j2",
+            {
+                "name": answer.name,
+                "facts": _printable(facts),
+                "http": self.urls.http,
+                "why": _line(_untold(answer)),
+                "advice": _line(_advice(answer)),
+            },
         )
+
+    def ask(self, answer: Answer, facts: Facts) -> bytes:
+        """PXELINUX loads iPXE, which can be asked for what PXELINUX does not tell."""
+        values = {"name": answer.name, "facts": _printable(facts), "why": _line(answer.why)}
+        return self._render("ask.pxelinux.j2", values)
 
     def _values(
         self, answer: Answer, facts: Facts, image: BootImage, attempt: str, token: str, base: str
@@ -208,6 +225,29 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
 
 
+def _untold(answer: Answer) -> str:
+    """Why nothing is booted, for the console of a loader that cannot be asked."""
+    if answer.unmatched:
+        return "no rule gives it an image"
+    if not answer.missing:
+        return answer.why
+    return f"not known, and not to be asked here: {', '.join(answer.missing)}"
+
+
+def _advice(answer: Answer) -> str:
+    """What to do, in a line."""
+    if answer.missing:
+        return "let DHCP send it iPXE, or write image, configuration and boot into its host file"
+    return f"midwife {'rule suggest' if answer.unmatched else 'explain'} {answer.name}"
+
+
+def _title(answer: Answer, facts: Facts) -> str:
+    """What mboot shows above its progress bar: one line."""
+    told = ("mac", "uuid", "serial", "vendor", "model")
+    known = ", ".join(f"{name} {value}" for name in told if (value := getattr(facts, name)))
+    return _line(f"midwife has nothing to boot: {_untold(answer)}. {_advice(answer)}. This is {known}")
+
+
 def _printable(facts: Facts) -> Facts:
     """Facts on a boot loader's console or in its script: a serial number must not become a command."""
     data = facts.to_json()
@@ -215,5 +255,10 @@ def _printable(facts: Facts) -> Facts:
     return Facts.from_json(clean)
 
 
-def _plain(text: str) -> str:
-    return "".join(c if c.isalnum() or c in " .:_-/" else "?" for c in text)[:64]
+def _plain(text: str, longest: int = 64) -> str:
+    return "".join(c if c.isalnum() or c in " .:,_-/" else "?" for c in text)[:longest]
+
+
+def _line(text: str) -> str:
+    """A sentence for a loader's console: semicolons have a meaning in some."""
+    return _plain(text.replace(";", ","), 300)

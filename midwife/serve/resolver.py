@@ -11,12 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from midwife.core.decide import Action, Answer, decide
-from midwife.core.facts import Facts, Firmware
-from midwife.images import loaders
-from midwife.images.bootfiles import LOADERS
+from midwife.core.decide import Action, Answer, decide, find_host
+from midwife.core.facts import ASKABLE, Facts, Firmware
+from midwife.images.boot import loaders
+from midwife.images.boot.files import LOADERS
+from midwife.images.boot.library import BootImage, ImageFile, Library
 from midwife.images.errors import ImageError
-from midwife.images.library import BootImage, ImageFile, Library
 from midwife.serve.attempts import Attempts
 from midwife.serve.hostrows import TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt
@@ -28,6 +28,8 @@ from midwife.wire.identity import InvalidIdentity, clean_hostname, clean_serial,
 __all__ = ["Resolver"]
 
 _REMEMBERED = 4096
+_OEM_STRINGS = 8
+"""As many as the entry script asks for."""
 
 
 class Resolver:
@@ -78,8 +80,13 @@ class Resolver:
         return self._addresses.get(address)
 
     def decide(self, facts: Facts) -> Answer:
-        """The one decision, with this site and these images."""
-        return decide(facts, self._site, self._library.names())
+        """The one decision, with this site and these images, and with what the machine told earlier."""
+        return decide(facts, self._site, self._library.hardware(), self._recorded(facts))
+
+    def _recorded(self, facts: Facts) -> Facts:
+        host, _ = find_host(facts, self._site)
+        name = host.name if host else facts.mac
+        return self._attempts.facts(name).hardware() if name else Facts()
 
     # the forms of names
 
@@ -191,13 +198,9 @@ class Resolver:
         if answer.action is Action.LOCAL:
             self._attempts.local(answer, facts, f"{kind} over {ask.proto}")
             return Content(ask.id, self._renderer.local(kind, answer))
-        if answer.action is Action.WAIT:
-            why = answer.reasons[-1] if answer.reasons else "nothing to boot"
-            self._attempts.seen(answer, facts, "no-image", f"{kind} asked by {ask.client}: {why}", {})
-            if kind == "boot.cfg":
-                return Refused(ask.id, f"{answer.name}: {why}")
-            return Content(ask.id, self._renderer.wait(kind, answer, facts))
-        image = self._bootable(kind, answer, facts, ask.proto)
+        if answer.action in (Action.WAIT, Action.ASK):
+            return self._nothing(ask, answer, facts, kind)
+        image = self._bootable(kind, answer, facts, ask)
         if not self._carries_token(kind, image):
             via = f"{kind} over {ask.proto}"
             attempt = self._attempts.begin(answer, facts, image, ask.client, via)
@@ -206,16 +209,29 @@ class Resolver:
         body = self._renderer.text(kind, answer, facts, image, grant.attempt, grant.token, ask.proto)
         return Content(ask.id, body, attempt=grant.attempt)
 
-    def _bootable(self, kind: str, answer: Answer, facts: Facts, proto: str) -> BootImage:
+    def _nothing(self, ask: Ask, answer: Answer, facts: Facts, kind: str) -> Content:
+        """It waits, and its console says why; where the loader can hand over to iPXE, it is asked first."""
+        told = f"{kind} asked by {ask.client}: {answer.why}"
+        known = self._recorded(facts).merged(facts)
+        if answer.action is Action.ASK and kind == "pxelinux" and loaders.find("ipxe.lkrn", self._site.root):
+            self._attempts.seen(
+                answer, facts, "asked", f"{told}, through iPXE", {"missing": list(answer.missing)}
+            )
+            return Content(ask.id, self._renderer.ask(answer, known))
+        waits = replace(answer, action=Action.WAIT)  # it cannot be asked
+        self._attempts.seen(waits, facts, "no-image", told, {"missing": list(answer.missing)})
+        return Content(ask.id, self._renderer.wait(kind, answer, known))
+
+    def _bootable(self, kind: str, answer: Answer, facts: Facts, ask: Ask) -> BootImage:
         """The image, once its configuration was rendered on trial: what cannot be given begins no boot attempt.
 
-        Raises ImageError and RenderError, which the timeline of the host tells.
+        Raises ImageError and RenderError, which timeline and status of the host tell.
         """
         try:
             image = self._library.get(answer.image)
-            self._renderer.text(kind, answer, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
+            self._renderer.text(kind, answer, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, ask.proto)
         except (ImageError, RenderError) as error:
-            self._attempts.seen(answer, facts, "no-config", f"{kind} over {proto}: {error}", {})
+            self._attempts.refused(answer, facts, ask.client, f"{kind} over {ask.proto}: {error}")
             raise
         return image
 
@@ -245,10 +261,13 @@ def _ipxe_facts(query: dict[str, str]) -> Facts:
         asset=clean_serial(_word(query.get("asset", ""))),
         vendor=_word(query.get("manufacturer", "")),
         model=_word(query.get("product", "")),
+        family=_word(query.get("family", "")),
+        oemstrings=tuple(filter(None, (_word(query.get(f"oem{n}", "")) for n in range(1, _OEM_STRINGS + 1)))),
         hostname=hostname,
         domain=domain,
         ipv4=_ipv4(query.get("ip", "")),
         firmware=Firmware.IPXE_EFI if efi else Firmware.IPXE_BIOS,
+        asked=ASKABLE,
     )
 
 

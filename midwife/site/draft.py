@@ -18,9 +18,9 @@ from midwife.site.imageprofile import ImageProfileFile
 from midwife.site.model import Configuration, Host, Image, Items, Main, Rule, Step
 from midwife.site.problems import Problem, nearest
 from midwife.site.validate import salvage, validate
-from midwife.site.yaml import Document, Place, read_yaml
+from midwife.site.yaml import Document, Place, parse_yaml, read_yaml
 
-__all__ = ["Draft", "Found", "read_draft"]
+__all__ = ["Draft", "Found", "read_draft", "read_pins", "read_rules"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,15 @@ class Draft:
     hosts: list[Found[Host]] = field(default_factory=list)
     rules: list[Found[Rule]] = field(default_factory=list)
     items: list[Found[Items]] = field(default_factory=list)
-    """Of all rules, those with a broken pattern too."""
+    """Of all rules, those with a broken pattern too, and of all pins."""
+    rule_names: list[Found[str]] = field(default_factory=list)
+    """The broken ones' too."""
+    active: Found[tuple[str, ...]] | None = None
+    """None: rules.yaml does not say; then all rules are active, in their order."""
+    working: Found[tuple[str, ...]] | None = None
+    """None: as the active set."""
+    pins: list[tuple[str, Found[Items]]] = field(default_factory=list)
+    """With the name as it is written: a host's name or a MAC address."""
     configurations: list[Found[Configuration]] = field(default_factory=list)
     steps: list[Found[Step]] = field(default_factory=list)
     image_profiles: list[Found[ImageProfileFile]] = field(default_factory=list)
@@ -61,8 +69,11 @@ class Draft:
     """Images in the image library."""
 
 
-def read_draft(root: Path) -> Draft:
-    """Reads the site's files. Raises nothing; what is wrong is in ``problems``."""
+def read_draft(root: Path, rules: bytes | None = None) -> Draft:
+    """Reads the site's files. Raises nothing; what is wrong is in ``problems``.
+
+    ``rules``: read this in place of what is in rules.yaml.
+    """
     draft = Draft(root, root / "data")
     if reason := _not_a_directory(root):
         draft.problems.append(Problem(str(root), 0, 0, reason, f"create a site with: midwife init {root}"))
@@ -74,7 +85,8 @@ def read_draft(root: Path) -> Draft:
         _read_configuration(draft, document)
     for document in _documents(draft, "image-profiles"):
         _add(draft, draft.image_profiles, ImageProfileFile, _named(document), Place(document))
-    _read_rules(draft)
+    read_rules(draft, rules)
+    read_pins(draft)
     return draft
 
 
@@ -108,7 +120,7 @@ def _read_main(draft: Draft) -> None:
 def _read_hosts(draft: Draft, document: Document) -> None:
     place = Place(document)
     if isinstance(document.data, dict) and "hosts" in document.data:
-        for index, entry in enumerate(_list_alone(draft, place, "hosts")):
+        for index, entry in enumerate(_list_under(draft, place, "hosts")):
             _add(draft, draft.hosts, Host, entry, place.at("hosts", index))
     else:
         _add(draft, draft.hosts, Host, _named(document), place)
@@ -128,23 +140,75 @@ def _read_configuration(draft: Draft, document: Document) -> None:
     _add(draft, draft.configurations, Configuration, data, place)
 
 
-def _read_rules(draft: Draft) -> None:
+def read_rules(draft: Draft, raw: bytes | None = None) -> None:
+    """rules.yaml alone, or what it would say."""
     path = draft.root / "rules.yaml"
-    if not os.path.lexists(path):
+    if raw is not None:
+        document = parse_yaml(raw, "rules.yaml", draft.problems)
+    elif os.path.lexists(path):
+        document = read_yaml(path, "rules.yaml", draft.problems)
+    else:
         return  # a site may name every host's image in its host file
-    document = read_yaml(path, "rules.yaml", draft.problems)
     if document is None or document.data is None:
         return
     place = Place(document)
-    for index, entry in enumerate(_list_alone(draft, place, "rules")):
+    for index, entry in enumerate(_list_under(draft, place, "rules", others=("active", "working"))):
         spot = place.at("rules", index)
         if isinstance(entry, dict) and entry.get("patterns") == []:
             hint = "a rule for every host says so: patterns: all"
             draft.problems.append(spot.at("patterns").problem(f"{spot.name}.patterns: no pattern", hint))
         _add(draft, draft.rules, Rule, entry, spot)
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            draft.rule_names.append(Found(name, spot.at("name")))
         items = salvage(Items, _mapping(entry, "items"))
         if items is not None:
             draft.items.append(Found(items, spot.at("items")))
+    draft.active = _read_set(draft, place, "active")
+    draft.working = _read_set(draft, place, "working")
+
+
+def read_pins(draft: Draft, raw: bytes | None = None) -> None:
+    """pins.yaml alone, or what it would say."""
+    path = draft.root / "pins.yaml"
+    if raw is not None:
+        document = parse_yaml(raw, "pins.yaml", draft.problems)
+    elif os.path.lexists(path):
+        document = read_yaml(path, "pins.yaml", draft.problems)
+    else:
+        return
+    if document is None or document.data is None:
+        return
+    place = Place(document)
+    if not isinstance(document.data, dict):
+        what, hint = (
+            "host names and MAC addresses are expected",
+            "write midwife rule pin HOST, or NAME: and items",
+        )
+        draft.problems.append(place.problem(what, hint))
+        return
+    for name, entry in document.data.items():
+        spot = place.at(name)
+        items = validate(Items, entry, spot, draft.problems)
+        if items is None and isinstance(entry, dict):
+            items = salvage(Items, entry)
+        if items is not None:
+            found = Found(items, spot)
+            draft.pins.append((str(name), found))
+            draft.items.append(found)
+
+
+def _read_set(draft: Draft, place: Place, key: str) -> Found[tuple[str, ...]] | None:
+    """Names of rules; None where the file does not say."""
+    data = place.document.data
+    if not isinstance(data, dict) or key not in data:
+        return None
+    names = data[key]
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return Found(tuple(names), place.at(key))
+    what, hint = f"{key}: a list of rule names is expected", "write one name a line, each with - in front"
+    draft.problems.append(place.at(key).problem(what, hint))
+    return None
 
 
 def _add(draft: Draft, to: list[Found[Any]], model: type[BaseModel], data: Any, place: Place) -> None:
@@ -155,16 +219,16 @@ def _add(draft: Draft, to: list[Found[Any]], model: type[BaseModel], data: Any, 
         to.append(Found(rest, place, whole=False))
 
 
-def _list_alone(draft: Draft, place: Place, key: str) -> list[Any]:
-    """The list under the only key that the file may have."""
+def _list_under(draft: Draft, place: Place, key: str, others: tuple[str, ...] = ()) -> list[Any]:
+    """The list under a key of the file; what it may have besides are ``others``."""
     data = place.document.data
     if not isinstance(data, dict):
         draft.problems.append(place.problem(f"the file must begin with {key}:", "and a list below it"))
         return []
     for other in data:
-        if other != key:
-            problem = place.at(other).problem(f"unknown key {other!r}", nearest(other, [key]), key=True)
-            draft.problems.append(problem)
+        if other != key and other not in others:
+            hint = nearest(other, [key, *others])
+            draft.problems.append(place.at(other).problem(f"unknown key {other!r}", hint, key=True))
     entries = data.get(key, [])
     if not isinstance(entries, list):
         what, hint = f"{key}: a list is expected", "write one entry a line, each with - in front"

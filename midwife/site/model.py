@@ -10,14 +10,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from midwife.rules.patterns import parse_pattern
+from midwife.rules.sets import RuleSets
 from midwife.site.imageprofile import ImageProfileFile
 from midwife.wire.identity import clean_serial, parse_mac, parse_uuid
 
 __all__ = [
-    "RESERVED_IMAGE_NAMES",
     "BootMode",
     "Callback",
     "Configuration",
@@ -39,10 +39,6 @@ __all__ = [
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 366 * 86400.0  # also keeps a mistyped number from becoming infinite
-
-
-RESERVED_IMAGE_NAMES = frozenset({"a", "files", "pxelinux.cfg", "ipxe", "boot.ipxe", "boot.cfg"})
-"""First path components that mean something else on the boot plane (docs/explain/architecture.md)."""
 
 
 def seconds(value: object) -> float:
@@ -155,12 +151,39 @@ def _reachable(text: str) -> str:
     return str(address)
 
 
+def _rule_name(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(f"{text!r} is not a rule's name: printable characters, no blank at either end")
+    return text
+
+
+def _location(text: str) -> str:
+    parts = text.split("/")
+    if not all(part and part == part.strip() and part.isprintable() for part in parts):
+        raise ValueError(
+            f"{text!r} is not a location; write DATACENTER, DATACENTER/FOLDER or DATACENTER/CLUSTER, "
+            "and %2f for a slash in a name"
+        )
+    if long := [part for part in parts if len(part) > 80]:  # vSphere's own limit of names
+        raise ValueError(
+            f"{long[0][:40] + '…'!r} is longer than 80 characters, the longest name in a vCenter"
+        )
+    return text
+
+
+def _bundle(text: str) -> str:
+    if not text.lower().endswith((".tgz", ".tar.gz")):
+        raise ValueError(f"{text!r} is not a script bundle; it is a .tgz file in bundles/")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[float, BeforeValidator(seconds)]
 Mac = Annotated[str, AfterValidator(_mac)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 SecretRef = Annotated[str, AfterValidator(_secret_ref)]
+Bundle = Annotated[str, AfterValidator(_bundle)]
 KernelWords = Annotated[str, AfterValidator(_kernel_words)]
 Listen = Annotated[Endpoint, BeforeValidator(Endpoint.parse)]
 Listens = Annotated[tuple[Listen, ...], BeforeValidator(_as_list)]
@@ -273,17 +296,28 @@ class Items(_Strict):
     image: Name | None = None
     configuration: Name | None = None
     boot: BootMode | None = None
+    location: Annotated[str, AfterValidator(_location)] | None = None
+    """``datacenter[/folder…][/cluster]``: where a host that joins a vCenter goes."""
+    script_bundle: Annotated[Bundle | None, Field(alias="script-bundle")] = None
+    """File in the site's ``bundles/``."""
 
     def given(self) -> dict[str, str]:
-        """Item type -> value, only what is given."""
-        values = {"image": self.image, "configuration": self.configuration, "boot": self.boot}
+        """Item type (as people write it) -> value, only what is given."""
+        values = {
+            "image": self.image,
+            "configuration": self.configuration,
+            "boot": self.boot,
+            "location": self.location,
+            "script-bundle": self.script_bundle,
+        }
         return {kind: value for kind, value in values.items() if value is not None}
 
 
 class Rule(_Strict):
     """Patterns (all of them must match; ``all``, here an empty tuple: every host) and items."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128)]
+    name: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_rule_name)]
+    """Hidden from lists if it begins with a dot."""
     patterns: Annotated[tuple[Pattern, ...], BeforeValidator(_patterns)]
     items: Items
 
@@ -340,6 +374,11 @@ class Site(_Strict):
     main: Main
     hosts: tuple[Host, ...] = ()
     rules: tuple[Rule, ...] = ()
+    """The active rule set, in order: what decides."""
+    rule_sets: InstanceOf[RuleSets[Rule]] = RuleSets()
+    """Every rule, and which of them are active or in the working set."""
+    pins: dict[str, Items] = {}
+    """``pins.yaml``, by host name or MAC address (canonical)."""
     configurations: dict[str, Configuration] = {}
     image_profiles: tuple[ImageProfileFile, ...] = ()
 

@@ -20,6 +20,7 @@ __all__ = [
     "parse",
     "render",
     "rewrite",
+    "wait_boot_cfg",
     "words",
 ]
 
@@ -250,6 +251,15 @@ def local_boot_cfg(title: str = "midwife: this host boots from its own disk") ->
     stopping for ever at the missing kernel.
     """
     return BootCfg((("title", title), ("timeout", "0"), ("skip", "1"), ("errtimeout", "1")))
+
+
+def wait_boot_cfg(title: str) -> BootCfg:
+    """Makes mboot show this title for 30 seconds and then fail, because it has no way to wait and ask again.
+
+    The kernel is a name that is not there. ``errtimeout`` gives the machine back to its firmware after that, which
+    may try the network again.
+    """
+    return BootCfg((("title", title), ("timeout", "30"), ("kernel", "nothing-to-boot"), ("errtimeout", "30")))
 
 
 def _decode(data: bytes, warnings: list[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.profilexml import parse_profile
+from midwife.images.depot.formats.profilexml import parse_profile
 from midwife.images.export.iso import write_iso
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.container import VibFile

@@ -128,6 +128,8 @@ class Machine:
     """For Firmware.NONE: kernel, initrds and command line."""
     initrds: Sequence[Path] = ()
     append: str = ""
+    smbios: Sequence[str] = ()
+    """Further SMBIOS tables, in QEMU's words: ``type=11,value=TEXT``."""
     _child: Child | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -192,6 +194,7 @@ class Machine:
             "-netdev", self.nic.backend(), "-device", card,
             "-device", "virtio-rng-pci",  # sshd waits seconds for randomness without it
             "-uuid", who.uuid, "-smbios", system,
+            *(word for table in self.smbios for word in ("-smbios", table)),
             *self._direct(),
         ]  # fmt: skip
 

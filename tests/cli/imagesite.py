@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from tests.cli.sites import midwife
 from tests.peers.esximage import Content, Pki, look_alike_profile, write_bundle
 

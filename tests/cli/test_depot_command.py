@@ -11,6 +11,8 @@ from midwife.cli.progress import progress_shown
 from tests.peers.badfiles import driver, small_bundle
 from tests.peers.depotserver import files_of, serving
 
+from .sites import midwife
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
@@ -129,10 +131,53 @@ def test_a_broken_depot_is_listed_with_its_reason(site: Path, bundle: Path) -> N
     assert depot(site, "remove", "lab-drivers").exit_code == 0
 
 
+def test_a_damaged_record_stops_neither_other_depots_nor_scripts(
+    site: Path, bundle: Path, tmp_path: Path
+) -> None:
+    depot(site, "add", str(bundle), "--name", "bad")
+    content = site / "data/depots/bad/content-1.jsonl"
+    content.write_bytes(content.read_bytes().replace(b'"here":true', b'"here":TRUE', 1))
+    (site / "data/depots/.unfinished").touch()  # something was killed, so the library is cleared up first
+    (tmp_path / "x.vib").write_bytes(driver("x").data)
+    added = depot(site, "add", str(tmp_path / "x.vib"), "-o", "json")
+    assert json.loads(added.stdout)["name"] == "x"
+    assert added.stderr.count("warning: depot bad is damaged") == 1
+    assert "Until then nothing that other depots leave behind is cleared away" in added.stderr
+    listed = midwife("vib", "list", "-o", "json", "--site", site)
+    assert [one["Depot"] for one in json.loads(listed.stdout)] == ["x"]
+    assert "warning: depot bad is damaged" in listed.stderr
+    assert midwife("vib", "verify", "x", "--no-signature-check", "--site", site).exit_code == 0
+    mended = depot(site, "add", str(bundle), "--name", "bad", "--replace")
+    assert mended.exit_code == 0
+    assert midwife("vib", "list", "--site", site).stderr == ""
+
+
+def test_data_that_are_somebody_elses(site: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice is not to remove the depot."""
+    depot(site, "add", str(bundle))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, _mode: path.name != "depots")
+        for words in (["depot", "list"], ["depot", "add", bundle], ["vib", "list"], ["image", "list"]):
+            done = midwife(*words, "--site", site)
+            assert done.exit_code == 1
+            assert (
+                f"cannot read {site}/data/depots: it is {(site / 'data').owner()}'s; give the" in done.stderr
+            )
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    done = depot(site, "show", "lab-drivers")
+    assert "depot.json: Permission denied; give the command as root, or as the user who added" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["add", "gone.zip"], "gone.zip does not exist"),
+        (["add", ""], "no source was given"),
+        (["add", "/dev/null"], "/dev/null is neither a file nor a folder"),
         (["add", "ftp://h/index.xml"], "an online depot is at http:// or https://"),
         (["add", "http://127.0.0.1:1/index.xml", "--name", "a/b"], "is not a depot name"),
         (["show", "gone"], "no depot is called 'gone'"),
@@ -147,6 +192,14 @@ def test_mistakes_end_in_one_sentence(words: list[str], told: str, site: Path) -
     line = done.stderr.splitlines()[-1]
     assert line.startswith("Error: ")
     assert told in line
+
+
+def test_a_log_without_a_known_total_shows_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_shown("index.xml", quiet=False) as progress:
+        assert progress
+        for done in range(1, 50):
+            progress(done << 20, 0)
+    assert capsys.readouterr().err == "index.xml: 1 MiB\n"
 
 
 def test_a_name_is_no_markup_on_a_terminal(

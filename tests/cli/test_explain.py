@@ -22,6 +22,8 @@ def site(tmp_path: Path) -> Path:
         "    items: {image: rescue, configuration: base}\n"
     )
     (root / "host-configurations/base.yaml").write_text("steps: [{run: 'true'}]\n")
+    with (root / "hosts/esx-01.yaml").open("a") as host:
+        host.write("configuration: base\nboot: stateless\n")
     return root
 
 
@@ -41,10 +43,16 @@ def test_a_host_by_any_of_its_names(site: Path, machine: str) -> None:
         "action": "boot",
         "image": "rescue",
         "mode": "stateless",
-        "configuration": "",
+        "configuration": "base",
+        "location": "",
+        "script_bundle": "",
+        "missing": [],
+        "refused": "",
         "reasons": [
             f"host file esx-01 has its MAC address {MACS['esx-01']}",
             "image rescue: host file esx-01",
+            "configuration base: host file esx-01",
+            "boot stateless: host file esx-01",
         ],
     }
     assert {path["firmware"]: path["loads"] for path in told["dhcp"]} == {
@@ -70,10 +78,10 @@ bios: undionly.kpxe|HTTP: ipxe?mac=|#!ipxe|TFTP: pxelinux.cfg/01-|DEFAULT midwif
 
 def test_a_stranger_and_what_was_heard_of_it(site: Path) -> None:
     told = explain(site, STRANGER)
-    assert (told["decision"]["action"], told["decision"]["known"]) == ("wait", False)
-    assert "its vendor is not known, vendor=Dell Inc. cannot be tested" in " ".join(
-        told["decision"]["reasons"]
-    )
+    assert (told["decision"]["action"], told["decision"]["known"]) == ("ask", False)
+    assert told["decision"]["missing"] == ["vendor"]
+    assert "is asked first: vendor" in midwife("explain", STRANGER, "--site", site).stdout
+    assert "it hangs on what iPXE tells: its vendor is not known" in told["ipxe"]
     store = open_store(site)
     facts = Facts(macs=(STRANGER,), uuid=UUID, vendor="Dell Inc.", firmware=Firmware.EFI)
     store.save_host(HostRow(STRANGER, False, facts, State.DISCOVERED, 1.0, "", "", ""))

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from tests.cli.imagesite import DEPOT, image, text
 from tests.peers.esximage import Content, write_installer_iso
 

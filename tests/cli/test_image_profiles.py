@@ -8,7 +8,7 @@ from click.shell_completion import ShellComplete
 from click.testing import Result
 
 from midwife.cli.main import cli
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.profile.file import read
 from tests.cli.imagesite import DEPOT, cells, data, image, text
 from tests.cli.sites import midwife

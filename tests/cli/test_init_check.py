@@ -16,6 +16,7 @@ from midwife.cli.init import candidates
 from midwife.cli.init import command as init
 from midwife.site.load import load
 from midwife.site.model import Host
+from tests.serve.deciding import import_esxi
 
 
 def run(command: click.Command, *arguments: str | Path, **environment: str) -> Result:
@@ -56,9 +57,7 @@ def test_everything_that_is_commented_out_is_good_too(site: Path) -> None:
     for name in ("files/vmlinuz", "files/initrd.img", "bundles/driver.vib"):
         (site / name).write_text("some bytes")
     for name in ("8.0U3-24022510", "8.0U3-lab", "7.0U3-lab"):
-        folder = site / "data" / "images" / name
-        folder.mkdir(parents=True)
-        (folder / "image.json").write_text("{}")
+        import_esxi(site / "data", name)
     for sample in ("hosts/esx-01.yaml", "host-configurations/base.yaml"):
         (site / f"{sample}.sample").rename(site / sample)
     for path in site.rglob("*.yaml"):

@@ -57,11 +57,6 @@ def test_bytes_and_nothing_else(site: Path) -> None:
     [
         (("esx-01", "boot.cfg"), 1, "esx-01 boots rescue, which is no ESXi image: mboot cannot load it"),
         (("esx-99", "ipxe"), 1, "'esx-99' is no host of the site"),
-        (
-            ("02:00:00:00:00:99", "boot.cfg"),
-            1,
-            "02:00:00:00:00:99 has nothing to boot: no image: nothing to boot",
-        ),
         (("esx-01", "grub"), 2, "'grub' is not one of 'boot.cfg', 'pxelinux', 'ipxe'"),
     ],
 )

@@ -196,6 +196,18 @@ def test_ages() -> None:
 
 
 @pytest.mark.usefixtures("still")
+def test_what_to_do_about_hosts_that_get_nothing(site: Path, store: Store) -> None:
+    """A stranger needs a rule; where there is one, or a host file, the decision has to be explained."""
+    add_host(store, STRANGER, State.DISCOVERED, 40, known=False, image="")
+    add_host(store, "02:00:00:00:00:98", State.DISCOVERED, 40, known=False, image="of-another-vendor")
+    add_host(store, "esx-01", State.DISCOVERED, 40, image="")
+    told = midwife("status", "--site", site).stdout
+    assert f"no rule matches: midwife rule suggest {STRANGER}\n" in told
+    assert "nothing to boot: midwife explain 02:00:00:00:00:98\n" in told
+    assert "nothing to boot: midwife explain esx-01\n" in told
+
+
+@pytest.mark.usefixtures("still")
 def test_a_deadline_that_has_passed_unnoticed(site: Path, store: Store) -> None:
     """The service is down: nobody has declared it failed."""
     add_host(store, "esx-01", State.LOADING, 4000, deadline=-2200)

@@ -1,6 +1,7 @@
 """``midwife vib``, as somebody types it: with files and no site, and with a site's depots."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from midwife.cli.main import cli
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from tests.peers.pki import Pki
 from tests.peers.vibmaker import make_payload, make_vib, vib
 
@@ -187,8 +188,35 @@ def test_nothing_is_left_of_a_failed_extraction(tmp_path: Path) -> None:
     assert done.exit_code == 1
     clash = tmp_path / "clash.vib"
     clash.write_bytes(make_vib("clash", "1-1", payloads=[make_payload("sig.pkcs7", b"x", "text")]))
-    midwife("vib", "extract", clash, "-d", tmp_path / "tree", "--raw")
-    assert sorted(one.name for one in tmp_path.iterdir() if one.name != "tree") == ["clash.vib", "evil.vib"]
+    done = midwife("vib", "extract", clash, "-d", tmp_path / "tree", "--raw")
+    assert (done.exit_code, "a payload is called sig.pkcs7" in done.stderr) == (1, True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["clash.vib", "evil.vib"]
+
+
+def test_pipes_and_devices_in_place_of_files(tmp_path: Path) -> None:
+    """None of them waits for ever, and none is replaced: /dev/null shall stay what it is."""
+    pipe = tmp_path / "pipe.vib"
+    os.mkfifo(pipe)
+    for command in (["show"], ["verify"], ["extract", "-d", tmp_path / "x"]):
+        done = midwife("vib", command[0], pipe, *command[1:])
+        assert (done.exit_code, "pipe.vib is no file" in done.output) == (1, True)
+    (tmp_path / "good.vib").write_bytes(make_vib("good", "1-1"))
+    done = midwife("vib", "extract", tmp_path / "good.vib", "-d", pipe)
+    assert (done.exit_code, "pipe.vib cannot be used: Not a directory" in done.stderr) == (1, True)
+    (tmp_path / "tree" / "opt").mkdir(parents=True)
+    (tmp_path / "tree" / "opt" / "a").touch()
+    spec = ("--name", "lab", "--version", "1-1", "--vendor", "Lab")
+    done = midwife("vib", "build", tmp_path / "tree", "-o", pipe, *spec)
+    assert (done.exit_code, "is a device or pipe; give the name" in done.stderr) == (1, True)
+    assert pipe.is_fifo()
+    (tmp_path / "link.vib").symlink_to(tmp_path / "real.vib")
+    assert midwife("vib", "build", tmp_path / "tree", "-o", tmp_path / "link.vib", *spec).exit_code == 0
+    assert (tmp_path / "link.vib").is_symlink()
+    assert (tmp_path / "real.vib").read_bytes().startswith(b"!<arch>")
+    with (tmp_path / "tree" / "opt" / "huge").open("wb") as huge:
+        huge.truncate(5 << 30)
+    done = midwife("vib", "build", tmp_path / "tree", "-o", tmp_path / "huge.vib", *spec)
+    assert (done.exit_code, "a payload holds 4,294,967,296 at most" in done.stderr) == (1, True)
 
 
 def test_names_of_strangers_do_not_reach_the_terminal(tmp_path: Path) -> None:

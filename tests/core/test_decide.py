@@ -99,10 +99,10 @@ def test_nothing_to_boot_says_what_every_rule_said() -> None:
 
 
 def test_an_image_that_is_not_there() -> None:
-    answer = decide(Facts(macs=(MAC,)), site(ESX), images=["rescue"])
+    answer = decide(Facts(macs=(MAC,)), site(ESX), images={"rescue": ()})
     assert answer.action is Action.WAIT
     assert "image lab is neither imported nor described" in answer.reasons[-1]
-    assert decide(Facts(macs=(MAC,)), site(ESX), images=["lab"]).action is Action.BOOT
+    assert decide(Facts(macs=(MAC,)), site(ESX), images={"lab": ()}).action is Action.BOOT
     assert decide(Facts(macs=(MAC,)), site(ESX), images=None).action is Action.BOOT
 
 
@@ -152,8 +152,8 @@ def test_every_answer_has_reasons_and_the_same_question_the_same_answer(
     facts: Facts, hosts: list[Host], rules: tuple[dict[str, Any], ...]
 ) -> None:
     asked = site(*hosts, rules=rules)
-    answer: Answer = decide(facts, asked, images=["lab"])
-    assert answer == decide(facts, asked, images=["lab"]), "pure"
+    answer: Answer = decide(facts, asked, images={"lab": ()})
+    assert answer == decide(facts, asked, images={"lab": ()}), "pure"
     assert answer.reasons
     assert all(answer.reasons)
     assert answer.name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.library import Kind, Library
+from midwife.images.boot.library import Kind, Library
 from tests.peers.esximage import Content, Pki, look_alike_profile, write_bundle, write_installer_iso
 from tests.peers.esxiso import LookAlike, look_alike
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from midwife.cli.main import cli
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.errors import FormatError, ImageError
-from midwife.images.vib.payload import unpacked
+from midwife.images.vib.archives.payload import unpacked
 from midwife.images.vib.verify import verify_vib
 from tests.peers.badfiles import REFUSED, driver, small_bundle
 from tests.peers.vibmaker import ar, make_payload, vib
@@ -125,6 +125,18 @@ def test_unknown_payloads_and_a_missing_signature_are_kept_with_a_warning(tmp_pa
     depot = DepotLibrary(site / "data").get("later")
     assert b"".join(depot.vib(later.id).chunks("later")) == b"of ESXi 12"
     assert any("hologram" in warning for warning in depot.warnings)
+
+
+def test_a_damaged_copy_of_a_payload_that_is_in_the_library_does_no_harm(tmp_path: Path, site: Path) -> None:
+    def damaged(_: str, data: bytes) -> bytes:
+        return data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
+
+    source = small_bundle(tmp_path / "x.zip", GOOD, change_vib=damaged)
+    assert midwife(site, "depot", "add", str(source), "--name", "copy").exit_code == 0
+    (vib_id,) = DepotLibrary(site / "data").get("copy").packages
+    for name in ("good", "copy"):
+        stored = DepotLibrary(site / "data").get(name).vib(vib_id)
+        assert b"".join(stored.chunks("goodnet")) == GOOD.payloads[0].data
 
 
 def test_missing_elements_have_the_defaults_of_esxi(tmp_path: Path, site: Path) -> None:

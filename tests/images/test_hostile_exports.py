@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.library import DepotLibrary
-from midwife.images.depot.stored import StoredDepot
+from midwife.images.depot.kept.library import DepotLibrary
+from midwife.images.depot.kept.stored import StoredDepot
 from midwife.images.errors import ImageError, ProfileError
 from midwife.images.export.bundle import write_bundle
 from midwife.images.export.iso import write_iso

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from midwife.cli.image import command
+from midwife.cli.image.command import command
 from tests.peers.esxiso import BUILD, LookAlike
 
 SITE = """\

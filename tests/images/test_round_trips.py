@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from midwife.images.export.iso import write_iso
 
-from midwife.images.depot.bundle import OfflineBundle
 from midwife.images.depot.depot import Depot
-from midwife.images.depot.isodepot import IsoDepot
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
+from midwife.images.depot.sources.bundle import OfflineBundle
+from midwife.images.depot.sources.isodepot import IsoDepot
 from midwife.images.errors import ImageError
 from midwife.images.export.bundle import write_bundle
+from midwife.images.export.iso import write_iso
 from midwife.images.export.tree import write_tree
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.profile import compose
@@ -29,8 +29,8 @@ from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.profile.validate import validate
 from midwife.images.vib.container import write_vib
 from midwife.images.vib.content import Vib
-from midwife.images.vib.signature import prove
-from midwife.images.vib.trust import Anchor, Anchors
+from midwife.images.vib.signing.signature import prove
+from midwife.images.vib.signing.trust import Anchor, Anchors
 from midwife.images.vib.verify import verify_vib
 from tests.peers import esximage
 from tests.peers.esximage import Content, Pki
@@ -291,13 +291,11 @@ def test_a_damaged_payload_stops_an_export_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", EXPORTS)
+@pytest.mark.parametrize("what", ["bundle", "iso"])
 def test_what_was_exported_before_stays_when_the_next_export_fails(
     what: str, lab: ResolvedProfile, library: DepotLibrary, tmp_path: Path
 ) -> None:
     name, export = EXPORTS[what]
-    if what == "netboot":
-        pytest.skip("a tree is written into a new directory")
     (tmp_path / name).write_bytes(b"the one before")
 
     def vibs(vib_id: str) -> Vib:

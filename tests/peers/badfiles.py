@@ -206,14 +206,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a zip of other things": (_bytes(_zip_of({"readme.txt": b"hello"})), "index.xml|no depot|metadata"),
     "zip in zip in zip": (_zip_in_zip, "index.xml|zip"),
     "bomb: index.xml": (
-        _bundle(change=_member("^index.xml", bytes(200 << 20))),
+        _bundle(change=_member("^index.xml", bytes(40 << 20))),
         "index.xml.*(big|large|more|most)",
     ),
     "bomb: descriptor": (
-        _bundle(change_metadata=_member("^vibs/", bytes(200 << 20))),
+        _bundle(change_metadata=_member("^vibs/", bytes(40 << 20))),
         "vibs/.*(big|large|more|most)|no VIB",
     ),
-    "bomb: imgdb": (_iso(_every("^imgdb.tgz$", lambda _: gzip.compress(bytes(600 << 20), 1))), "imgdb"),
+    "bomb: imgdb": (_iso(_every("^imgdb.tgz$", lambda _: gzip.compress(bytes(128 << 20), 1))), "imgdb"),
     "entities: index.xml": (
         _bundle(change=_every("^index.xml", lambda d: LAUGHS + b"<x>&a9;</x>")),
         "index.xml",

@@ -195,8 +195,9 @@ def profile_xml(
 
 
 def media_names(vibs: Iterable[MadeVib]) -> dict[tuple[str, str], str]:
-    """(VIB id, payload name) to the 8.3 name on boot media."""
-    ordered = [(one.id, payload) for one in sorted(vibs, key=lambda one: one.id) for payload in one.payloads]
+    """(VIB id, payload name) to the 8.3 name on boot media; VIBs for DPUs take what is left."""
+    vibs = sorted(vibs, key=lambda one: (one.dpu, one.id))
+    ordered = [(one.id, payload) for one in vibs for payload in one.payloads]
     names: dict[tuple[str, str], str] = {}
     taken: set[str] = set()
     for vib_id, payload in ordered:
@@ -215,7 +216,8 @@ def media_names(vibs: Iterable[MadeVib]) -> dict[tuple[str, str], str]:
 
 def module_order(vibs: Iterable[MadeVib]) -> list[tuple[str, MadePayload]]:
     """(VIB id, payload) as ESXi loads them, the kernel first."""
-    ordered = [(one, payload) for one in sorted(vibs, key=lambda one: one.id) for payload in one.payloads]
+    vibs = sorted((one for one in vibs if not one.dpu), key=lambda one: one.id)
+    ordered = [(one, payload) for one in vibs for payload in one.payloads]
     boot = [(one.id, payload) for one, payload in ordered if payload.type == "boot"]
     boot.sort(key=lambda pair: pair[1].boot_order or 0)
     early, rest, overlay = [], [], []
@@ -266,7 +268,7 @@ def installer_files(content: Content) -> dict[str, bytes]:
         files |= {name: gzip.compress(bytes(1024), mtime=0) for name in modules[-2:]}
     for one in content.standard:
         for payload in one.payloads:
-            place = _place(one, payload)
+            place = names[one.id, payload.name] if one.dpu else _place(one, payload)
             if place:
                 files[place] = payload.data
     config = boot_cfg(content.build, modules)

@@ -53,6 +53,8 @@ class Fault:
     """Range is ignored."""
     no_validator: bool = False
     content_range: str | None = None
+    no_length: bool = False
+    """No Content-Length: the body ends with the connection."""
     drip: float | None = None
     """Seconds between single bytes of the body."""
     silent: bool = False
@@ -134,7 +136,10 @@ def _handler(server: DepotServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("ETag", tag)
             if fault.coding is not None:
                 self.send_header("Content-Encoding", fault.coding)
-            self.send_header("Content-Length", str(len(body) if fault.length is None else fault.length))
+            if fault.no_length:
+                self.send_header("Connection", "close")
+            else:
+                self.send_header("Content-Length", str(len(body) if fault.length is None else fault.length))
             self.end_headers()
             self.send_body(body if fault.cut is None else body[: fault.cut], fault)
 

@@ -164,6 +164,7 @@ def look_alike_profile(
         )
         for name in _PLUGINS
     ]
+    vibs += _for_dpus(make) if make.major >= 8 else []
     standard = f"ESXi-{make.build.replace('-0.0.', '-')}-standard"
     ids = tuple(sorted(one.id for one in vibs))
     no_tools = tuple(one for one in ids if "tools-light" not in one)
@@ -238,6 +239,19 @@ def _system(make: _Maker) -> list[MadeVib]:
             release_date="2024-05-01T00:00:00",
         ),
         make.vib("weaselin", make.build, [weasel]),
+    ]
+
+
+def _for_dpus(make: _Maker) -> list[MadeVib]:
+    """A second ESXi, for ARM, in the same profile: other VIBs with the same files, boot orders and 8.3 names."""
+    base = [make.boot("b", 10), make.boot("jumpstrt", 47, "jumpstrt.gz", b""), make.boot("k", 50)]
+    base += [make.archive("s", ["bin/busybox", "lib64/libz.so"], boot_order=100)]
+    base += [make.raw("mbootaa64.efi", "boot_loader_efi"), make.raw("crypto64.efi", "boot_loader_efi")]
+    how = {"product": "esxio", "depends": ["esxio-base"]}
+    return [
+        make.vib("esxio-base", make.build, base, **(how | {"depends": [], "provides": ["vmkapi_2_6_0_0"]})),
+        make.driver("nvmxnet3-esxio", **how),
+        make.vib("gc-esxio", make.build, [make.archive("gc-esxio", ["usr/share/gc"])], overlay=True, **how),
     ]
 
 

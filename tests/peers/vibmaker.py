@@ -75,6 +75,8 @@ class MadeVib:
     data: bytes = field(repr=False)
     """The .vib file."""
     overlay: bool = False
+    dpu: bool = False
+    """For DPUs only: hosts do not load it."""
 
     @property
     def id(self) -> str:
@@ -192,6 +194,7 @@ def vib(
     maintenance_mode: str = "<maintenance-mode>false</maintenance-mode>",
     hwplatforms: Iterable[str] = (),
     platforms: Iterable[str] = (),
+    product: str = "embeddedEsx",
     live: bool = False,
     stateless_ready: bool = True,
     ar_mode: bytes = b"0",
@@ -221,7 +224,7 @@ def vib(
         f"<system-requires>{maintenance_mode}"
         f"{''.join(f'<hwplatform vendor={quoteattr(one)}/>' for one in hwplatforms)}"
         + "".join(
-            f'<softwarePlatform version="{one}" locale="" productLineID="embeddedEsx"/>' for one in platforms
+            f'<softwarePlatform version="{one}" locale="" productLineID="{product}"/>' for one in platforms
         )
         + f"</system-requires><file-list>{_each('file', listed)}</file-list>"
         f"<acceptance-level>{acceptance}</acceptance-level>"
@@ -238,7 +241,17 @@ def vib(
     members += [(one.name, swap(one.name, one.data) if swap else one.data) for one in payloads]
     data = ar(members, mode=ar_mode, gnu_names=gnu_names)
     return MadeVib(
-        vendor, type, name, version, acceptance, descriptor, signature, payloads, data, overlay=overlay
+        vendor,
+        type,
+        name,
+        version,
+        acceptance,
+        descriptor,
+        signature,
+        payloads,
+        data,
+        overlay,
+        product == "esxio",
     )
 
 

@@ -1,7 +1,7 @@
 """A rule list against machines: first match per item type, types add up, missing facts are named."""
 
 from midwife.core.facts import Facts
-from midwife.rules.match import Given, Outcome, Shadow, Step, evaluate, shadows
+from midwife.rules.match import Given, Outcome, Step, evaluate
 from midwife.site.model import Rule
 
 DELL = Facts(macs=("52:54:00:12:34:56",), vendor="Dell Inc.", model="PowerEdge R730").attributes()
@@ -72,25 +72,3 @@ def test_a_pattern_that_fails_outweighs_one_that_cannot_be_tested() -> None:
 def test_no_rules_no_items() -> None:
     matched = evaluate([], DELL)
     assert (matched.items, matched.trace, matched.unknown) == ({}, (), ())
-
-
-def test_rules_that_can_never_give_anything_are_found() -> None:
-    r730 = rule("r730", ["vendor=Dell Inc.", "model=PowerEdge R730"], image="x")
-    assert shadows([DELLS, BASE, REST]) == ()
-    assert shadows([REST, DELLS]) == (Shadow(1, ("rest",)),)
-    assert shadows([DELLS, r730]) == (Shadow(1, ("dells",)),)
-    assert shadows([r730, DELLS]) == ()
-    # One item of two is still its own.
-    assert shadows([REST, rule("both", "all", image="x", configuration="y")]) == ()
-    assert shadows([REST, BASE, rule("both", "all", image="x", configuration="y")]) == (
-        Shadow(2, ("rest", "base")),
-    )
-
-
-def test_a_shadowed_rule_changes_nothing_for_these_machines() -> None:
-    rules = [DELLS, rule("r730", ["vendor=Dell Inc.", "model=PowerEdge R730"], image="x"), REST]
-    dead = {shadow.index for shadow in shadows(rules)}
-    assert dead == {1}
-    alive = [kept for number, kept in enumerate(rules) if number not in dead]
-    for machine in (DELL, HPE, STRANGER):
-        assert evaluate(rules, machine).items == evaluate(alive, machine).items

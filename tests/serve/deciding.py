@@ -14,8 +14,8 @@ from typing import Any
 
 from midwife.core.decide import Answer, decide
 from midwife.core.facts import Facts
-from midwife.images.library import BootImage, Library
-from midwife.images.manifest import Entry, Manifest, write_manifest
+from midwife.images.boot.library import BootImage, Library
+from midwife.images.boot.manifest import Entry, Manifest, write_manifest
 from midwife.serve.attempts import Attempts, Grant
 from midwife.serve.callback import Call, Transport
 from midwife.serve.control.reception import Reception
@@ -166,7 +166,7 @@ class World:
 
     def answer(self, name: str = "esx-01") -> tuple[Answer, Facts]:
         facts = Facts(macs=(MACS.get(name, name),))
-        return decide(facts, self.site, self.library.names()), facts
+        return decide(facts, self.site, self.library.hardware()), facts
 
     def image(self, name: str = "rescue") -> BootImage:
         return self.library.get(name)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
+from midwife.images.boot.manifest import FILES
+from midwife.images.boot.verify import VERIFIED
 from midwife.images.errors import ImageError
-from midwife.images.iso import import_iso
-from midwife.images.library import Library
-from midwife.images.manifest import FILES
-from midwife.images.verify import VERIFIED
 from midwife.serve.control.imagecheck import ImageCheck
 from tests.peers.esxiso import look_alike
 

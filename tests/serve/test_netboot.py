@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from midwife.core.facts import Firmware
-from midwife.images.library import Library
+from midwife.images.boot.library import Library
 from midwife.serve.netboot import netboot_target
 
 from .deciding import make_site

@@ -1,5 +1,6 @@
 """``midwife push``: a person vouches for a host that cannot call; the real service customizes it over real SSH."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import yaml
 
 from ..peers.sshd import OpenSsh, running
-from .conftest import HOST, Running
+from .conftest import HOST, Running, make_site
 from .waiting import eventually
+
+SECRETS = {"agent": "clear:very-secret-word"}
 
 
 @pytest.fixture
@@ -19,29 +22,39 @@ def machine(tmp_path: Path) -> Iterator[OpenSsh]:
         yield host
 
 
-@pytest.fixture
-def ready_site(service: Callable[..., Running], machine: OpenSsh) -> Running:
-    """A service whose host is that machine, with one step that needs a secret."""
-    made = service(secrets={"agent": "clear:very-secret-word"})
+def with_lab(made: Running, ssh: dict[str, str], folder: Path) -> Running:
+    """Its host is to be customized in two steps, the first with a secret; not started yet."""
     (made.site / "host-configurations").mkdir()
     (made.site / "host-configurations" / "lab.yaml").write_text(
         yaml.safe_dump(
             {
                 "steps": [
-                    {"name": "token", "content": "{{ secret('agent') }}", "to": str(machine.home / "token")},
-                    {"name": "flag", "run": f"test -e {machine.home}/go || exit 7", "retries": "0"},
+                    {"name": "token", "content": "{{ secret('agent') }}", "to": str(folder / "token")},
+                    {"name": "flag", "run": f"test -e {folder}/go || exit 7", "retries": "0"},
                 ]
             }
         )
     )
-    host = {
-        "macs": "52:54:00:12:34:56",
-        "boot": "local",
-        "configuration": "lab",
-        "ssh": {"port": str(machine.port), "user": machine.user, "key": str(machine.key)},
-    }
+    host = {"macs": "52:54:00:12:34:56", "boot": "local", "configuration": "lab", "ssh": ssh}
     (made.site / "hosts" / f"{HOST}.yaml").write_text(yaml.safe_dump(host))
-    return made.start()
+    return made
+
+
+@pytest.fixture
+def ready_site(service: Callable[..., Running], machine: OpenSsh) -> Running:
+    """A service whose host is that machine."""
+    ssh = {"port": str(machine.port), "user": machine.user, "key": str(machine.key)}
+    return with_lab(service(secrets=SECRETS), ssh, machine.home).start()
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for all pushes that it refuses, because they leave it as it is."""
+    folder = tmp_path_factory.mktemp("refusing")
+    logs = (folder / f"{number}.log" for number in itertools.count())
+    running = with_lab(Running(make_site(folder / "site", secrets=SECRETS), logs), {}, folder)
+    yield running.start()
+    running.stop()
 
 
 def test_a_person_vouches_and_the_host_is_customized(ready_site: Running, machine: OpenSsh) -> None:
@@ -85,12 +98,12 @@ def test_another_host_key_than_the_person_said(ready_site: Running, machine: Ope
         ((HOST, "--address", "127.0.0.1", "--host-key", "nonsense"), "write it as SHA256:"),
     ],
 )
-def test_what_is_refused_says_what_to_do(ready_site: Running, words: tuple[str, ...], told: str) -> None:
-    done = ready_site.cli("push", *words)
+def test_what_is_refused_says_what_to_do(refusing: Running, words: tuple[str, ...], told: str) -> None:
+    done = refusing.cli("push", *words)
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr
-    assert ready_site.state() == "local"
+    assert refusing.state() == "local"
 
 
 def test_without_a_service(service: Callable[..., Running]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midwife.core.token import verify
-from midwife.images.loaders import DISTRIBUTED
+from midwife.images.boot.loaders import DISTRIBUTED
 from midwife.serve.messages import Content, Found, Refused, encode
 from midwife.site.model import Host
 from midwife.wire import bootcfg
@@ -163,7 +163,7 @@ def test_a_serial_number_never_becomes_a_command(world: World, serial: str) -> N
     said = lines[0].removeprefix("echo   serial")
     assert not set(said) & set("${}\"'`|;&\\"), said
     commands = [line.split(" ")[0] for line in text.splitlines()]
-    assert commands == ["#!ipxe", "echo", "echo", "echo", "echo", "sleep", "chain"]
+    assert commands == ["#!ipxe", *["echo"] * 6, "sleep", "chain"]
 
 
 def test_a_stranger_is_told_to_wait_and_shown(world: World) -> None:
@@ -173,9 +173,11 @@ def test_a_stranger_is_told_to_wait_and_shown(world: World) -> None:
     assert world.state(STRANGER) == "discovered"
     assert "no image: nothing to boot" in world.texts(STRANGER)
     assert "SAY midwife has nothing to boot" in world.text(f"pxelinux.cfg/{dashed_mac(STRANGER)}", "tftp")
-    refused = world.ask(f"{dashed_mac(STRANGER)}/boot.cfg")
-    assert isinstance(refused, Refused)
-    assert refused.reason == f"{STRANGER}: no image: nothing to boot"
+    title = world.text(f"{dashed_mac(STRANGER)}/boot.cfg").splitlines()[0]
+    assert title == (
+        "title=midwife has nothing to boot: no rule gives it an image. "
+        f"midwife rule suggest {STRANGER}. This is mac {STRANGER}"
+    )
 
 
 # boot.cfg
@@ -240,7 +242,7 @@ def test_loaders_come_from_the_image_or_the_site(world: World, tmp_path: Path) -
 
 
 def test_a_loader_that_is_nowhere_says_what_to_install(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midwife.images.loaders._IPXE", ())
+    monkeypatch.setattr("midwife.images.boot.loaders._IPXE", ())
     refused = world.ask("ipxe.efi")
     assert isinstance(refused, Refused)
     assert refused.reason.startswith("ipxe.efi is not on this machine: install ipxe")

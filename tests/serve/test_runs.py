@@ -14,7 +14,7 @@ from midwife.core.facts import Facts
 from midwife.core.lifecycle import State, Trigger
 from midwife.serve.control.runs import Runs
 from midwife.serve.keys import ServiceKeys
-from midwife.site.model import Configuration, Site
+from midwife.site.model import Configuration, Items, Rule, Site
 from midwife.store.records import Attempt
 from tests.peers.sshd import SSHD, HostMachine, OpenSsh, running
 
@@ -373,3 +373,27 @@ async def test_a_run_that_ends_after_its_attempt_changes_nothing(scenes: Any) ->
     scene.world.grant(HOST, ADDRESS)
     assert not scene.world.attempts.move(HOST, Trigger.DONE, "ready", "late", attempt=attempt.id)
     assert scene.world.attempts.current(HOST).state is State.LOADING
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "text"),
+    [
+        (Facts(), "failed", "its asset is not known, which could change its configuration"),
+        (Facts(asset="A-1"), "customizing", "configuration base, given by 'mine': settled by what it told"),
+        (Facts(asset="A-2"), "ready", "configuration none, given by nobody: settled by what it told"),
+    ],
+)
+async def test_a_configuration_that_hung_on_a_fact_is_settled_by_the_call(
+    scenes: Any, told: Facts, state: str, text: str
+) -> None:
+    """It was booted without its asset tag being known; no configuration is pushed on a guess."""
+    scene = scenes({"run": "true"})
+    rule = Rule(name="mine", patterns=("asset=A-1",), items=Items(configuration="base"))
+    hosts = tuple(host.model_copy(update={"configuration": None}) for host in scene.world.site.hosts)
+    scene.world.site = scene.world.site.model_copy(update={"hosts": hosts, "rules": (rule,)})
+    scene.runs.site = scene.world.site
+    attempt = scene.called_back()
+    assert attempt.answer["unsettled"] == {"configuration": ["asset"]}
+    scene.runs.start(attempt, told, ADDRESS, trusted=True)
+    assert scene.world.state() == state
+    assert text in scene.world.texts()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.iso import import_iso
-from midwife.images.library import Library
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
 
 from ..peers.esxiso import look_alike
 from .conftest import HOST, MAC, Running

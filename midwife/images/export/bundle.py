@@ -1,11 +1,10 @@
 """Writes an image profile as an offline bundle, as Image Builder's ExportToBundle does.
 
 Each VIB is read once: checked, hashed and written in one pass; the metadata with the sums come last, since a
-zip has no order. The same input gives the same bytes. Whether signatures prove the levels is the caller's
-``check``.
+zip has no order. The same input gives the same bytes. Whether signatures prove the levels is the
+caller's business (run.py).
 """
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,14 +16,14 @@ from uuid import NAMESPACE_URL, uuid5
 from zipfile import ZipFile
 
 from midwife.images.depot.depot import Bulletin
-from midwife.images.depot.index import MetadataRef, VendorRef, write_index, write_vendor_index
+from midwife.images.depot.formats.index import MetadataRef, VendorRef, write_index, write_vendor_index
+from midwife.images.depot.formats.metadata import MetaVib, write_metadata
+from midwife.images.depot.formats.zips import member_info
 from midwife.images.depot.merge import merge
-from midwife.images.depot.metadata import MetaVib, write_metadata
-from midwife.images.depot.zips import member_info
-from midwife.images.errors import FormatError, ImageError, ProfileError
+from midwife.images.disk import check_space, new_file
+from midwife.images.errors import FormatError, ProfileError
 from midwife.images.export.checked import CheckedVib
-from midwife.images.export.newfile import new_file
-from midwife.images.isofs import told_size
+from midwife.images.flow import Progress
 from midwife.images.objects.package import SoftwarePackage, SoftwarePlatform
 from midwife.images.objects.profile import ImageProfile
 from midwife.images.profile.resolved import ResolvedProfile
@@ -33,16 +32,13 @@ from midwife.images.vib.container import write_vib
 from midwife.images.vib.content import Vib
 from midwife.images.vib.describe import DepotFields, write_descriptor
 
-__all__ = ["Progress", "write_bundle"]
+__all__ = ["write_bundle"]
 
-Progress = Callable[[int, int], None]
-"""Called with bytes of payloads written and in all."""
 
 _PRODUCT = "embeddedEsx"
 _ANY_VERSION = "5.*"
 """What ESXi's own export writes; nothing reads it any more, except that it must be there."""
 _METADATA = "metadata.zip"
-_SLACK = 16 << 20
 _LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
 
 
@@ -52,16 +48,15 @@ def write_bundle(
     vibs: Callable[[str], Vib],
     *,
     bulletins: Iterable[Bulletin] = (),
-    check: Callable[[Vib], None] | None = None,
     vendor_code: str = "Unknown",
     versions: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write ``out``, or leave what was there before. Raises ImageError.
 
-    ``vibs`` opens a VIB by id; each payload is checked against its descriptor, and ``check(vib)`` may refuse a VIB
-    (its signature). ``bulletins`` whose VIBs are all in the profile (components) go with it, beside one rollup
-    bulletin that has the profile's name. ``versions`` of ESXi: by default those of the VIBs' software platforms.
+    ``vibs`` opens a VIB by id, or refuses to; each payload is checked against its descriptor. ``bulletins`` whose
+    VIBs are all in the profile (components) go with it, beside one rollup bulletin that has the profile's name.
+    ``versions`` of ESXi: by default those of the VIBs' software platforms.
     A profile without GUID or creation time gets ones made from its contents, because ESXi wants them.
     """
     if resolved.missing:
@@ -73,9 +68,9 @@ def write_bundle(
     refs = [MetadataRef(_METADATA, _PRODUCT, version) for version in versions or _versions(resolved)]
     total = sum(one.size for vib_id in profile.vib_list for one in resolved.packages[vib_id].payloads)
     with new_file(out) as file:
-        _check_space(out, total)
+        check_space(out.parent, total, "the bundle", "make room, or write it somewhere else")
         with ZipFile(file, "w") as archive, ThreadPoolExecutor(1, "payload-sums") as threads:
-            writer = _Writer(archive, threads, check, total, progress)
+            writer = _Writer(archive, threads, total, progress)
             written = {
                 vib_id: writer.vib(resolved.packages[vib_id], vibs(vib_id)) for vib_id in profile.vib_list
             }
@@ -95,11 +90,10 @@ class _Writer:
         self,
         archive: ZipFile,
         threads: ThreadPoolExecutor,
-        check: Callable[[Vib], None] | None,
         total: int,
         progress: Progress | None,
     ) -> None:
-        self._archive, self._threads, self._check = archive, threads, check
+        self._archive, self._threads = archive, threads
         self._total, self._progress = total, progress
         self._done = 0
 
@@ -108,8 +102,6 @@ class _Writer:
         if vib.package.id != listed.id:
             raise FormatError(f"what should be the VIB {listed.id} is {vib.package.id}; nothing was exported")
         package = merge(listed, vib.package)
-        if self._check is not None:
-            self._check(vib)
         path = f"vib20/{package.name}/{package.id}.vib"
         info = member_info(path, stored=True)
         info.file_size = _size(
@@ -170,12 +162,3 @@ def _bulletins(
 def _size(package: SoftwarePackage, texts: int = 0) -> int:
     bodies = sum(payload.size + payload.size % 2 for payload in package.payloads)
     return len(MAGIC) + HEADER * (len(package.payloads) + 2) + bodies + texts + 2
-
-
-def _check_space(out: Path, needed: int) -> None:
-    free = shutil.disk_usage(out.parent).free
-    if free < needed + _SLACK:
-        raise ImageError(
-            f"the bundle needs {told_size(needed + _SLACK)} in {out.parent}, but only {told_size(free)} are free; "
-            "make room, or write it somewhere else"
-        )

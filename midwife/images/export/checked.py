@@ -10,9 +10,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from midwife.images.errors import ImageError
+from midwife.images.flow import BLOCK
 from midwife.images.objects.package import Payload, SoftwarePackage
-from midwife.images.vib.content import BLOCK, Vib
-from midwife.images.vib.payload import check_payload
+from midwife.images.vib.archives.payload import check_payload
+from midwife.images.vib.content import Vib
 
 __all__ = ["CheckedVib"]
 

@@ -11,20 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from midwife.images import shelf
+from midwife.images.boot.library import Library
+from midwife.images.boot.manifest import FILES, Manifest, read_manifest, write_manifest
+from midwife.images.disk import LARGER_DISK, unwritable
 from midwife.images.errors import ImageError
 from midwife.images.export.modules import base_version
-from midwife.images.export.tree import KERNELOPT, Progress, fill, told, tree_layout
-from midwife.images.library import Library
-from midwife.images.manifest import FILES, Manifest, read_manifest, write_manifest
+from midwife.images.export.tree import KERNELOPT, fill, tree_layout
+from midwife.images.flow import Progress
 from midwife.images.names import check_image_name, default_image_name
+from midwife.images.profile.hardware import hardware_rules
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.content import Vib
 from midwife.images.vib.descriptor import write_descriptor
 from midwife.wire.bootcfg import render
 
 __all__ = ["install_tree", "profile_digest"]
-
-_SOURCE = "profile "
 
 
 def install_tree(
@@ -45,7 +46,7 @@ def install_tree(
     image that has some.
     """
     profile = resolved.profile
-    name = check_image_name(name or default_image_name(profile.name))
+    name = default_image_name(profile.name, "--as") if name is None else check_image_name(name)
     images = library.images_dir
     with shelf.exclusive(images):
         replaces = _replaces(images / name, profile.name)
@@ -61,18 +62,19 @@ def install_tree(
                     title=layout.boot_cfg.title,
                     build=base_version(resolved),
                     profile=profile.name,
-                    source=_SOURCE + profile.name,
+                    source=f"profile {profile.name}",
                     iso_sha256="",
                     imported=datetime.now(UTC).isoformat(timespec="seconds"),
                     boot_cfg=render(layout.boot_cfg).decode(),
                     netboot=boot_module,
                     profile_digest=profile_digest(resolved),
+                    hardware=hardware_rules(resolved.packages.values()),
                     files=fill(draft / FILES, layout, progress, link=True),
                 )
                 write_manifest(draft, manifest)
                 shelf.publish(draft, images / name, replaces=replaces)
         except OSError as error:
-            raise told(error, images / name) from error
+            raise unwritable(error, images / name, LARGER_DISK) from error
     return manifest
 
 
@@ -98,9 +100,9 @@ def _replaces(directory: Path, profile: str) -> bool:
     if not directory.exists():
         return False
     known = read_manifest(directory)
-    if known.source != _SOURCE + profile:
+    if known.made_of != profile:
         raise ImageError(
-            f"an image called {directory.name} is there already, made of {known.source}: choose another name, or "
-            f"remove it first with `midwife image delete {directory.name}`"
+            f"an image called {directory.name} is there already, made of {known.source}: choose another name "
+            f"(--as), or remove it first with `midwife image delete {directory.name}`"
         )
     return True

@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 from pycdlib.pycdlib import PyCdlib
 from pycdlib.pycdlibexception import PyCdlibException
 
+from midwife.images.disk import new_file
 from midwife.images.errors import ImageError, ProfileError
 from midwife.images.export.isoboot import (
     BIOS_IMAGE,
@@ -27,10 +28,9 @@ from midwife.images.export.isoboot import (
 )
 from midwife.images.export.layout import Layout, MediaFile, lay_out
 from midwife.images.export.media import Medium
-from midwife.images.export.newfile import new_file
-from midwife.images.export.tree import Progress
+from midwife.images.flow import BLOCK, Progress
 from midwife.images.profile.resolved import ResolvedProfile
-from midwife.images.vib.content import BLOCK, Vib
+from midwife.images.vib.content import Vib
 
 __all__ = ["KERNELOPT", "WrittenIso", "write_iso"]
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from midwife.images.depot.imgdb import write_imgdb
-from midwife.images.depot.profilexml import write_profile
-from midwife.images.errors import FormatError, ProfileError
+from midwife.images.depot.formats.imgdb import write_imgdb
+from midwife.images.depot.formats.profilexml import write_profile
+from midwife.images.errors import FormatError, ImageError, ProfileError
 from midwife.images.export.media import Medium
 from midwife.images.export.modules import ModulePlan, base_version, media_path, plan_modules
 from midwife.images.objects.package import Payload
 from midwife.images.objects.profile import ImageProfile
 from midwife.images.profile.resolved import ResolvedProfile
+from midwife.images.vib.archives.payload import check_payload
 from midwife.images.vib.content import Vib
-from midwife.images.vib.payload import check_payload
 from midwife.wire.bootcfg import BootCfg, BootCfgError, parse, render
 
 __all__ = ["Layout", "MediaFile", "lay_out", "payload_chunks"]
@@ -94,15 +94,29 @@ def lay_out(
     files = _Files()
     for planned in plan.loads:
         files.add_payload(planned.name, found[planned.vib], planned.payload)
+    lacking: set[str] = set()
     for planned in plan.others:
-        if installer or planned.payload.type in _LOADER_TYPES:
+        if resolved.packages[planned.vib].dpu_only:
+            if not installer:
+                continue
+            try:  # a medium has everything; a loader for ARM must not take the host's name
+                files.add_payload(planned.name, found[planned.vib], planned.payload)
+            except (FormatError, ProfileError):
+                raise
+            except ImageError:  # a depot that was made of VMware's ISO has not these files
+                lacking.add(planned.vib)
+        elif installer or planned.payload.type in _LOADER_TYPES:
             path = media_path(planned, resolved.packages[planned.vib])
             fits = files.free(path) and len(path.rpartition("/")[2]) <= _LONGEST
             files.add_payload(path if fits else planned.name, found[planned.vib], planned.payload)
             if fits and planned.payload.type == "boot_iso_bios":
                 # Its first bytes are changed on an ISO (boot information table), so here is the VIB's own too.
                 files.add_payload(planned.name, found[planned.vib], planned.payload)
-    files.add_bytes("imgdb.tgz", write_imgdb(_with_names(resolved.profile, plan), found.values()))
+    if lacking:
+        files.warnings.append(
+            f"the files of {len(lacking)} VIBs for DPUs are left out: no depot has them; hosts don't need them"
+        )
+    files.add_bytes("imgdb.tgz", write_imgdb(_with_names(resolved, plan), found.values()))
     names = [*(module.name for module in plan.modules), "imgdb.tgz"]
     build = base_version(resolved)
     if medium is not None:
@@ -218,12 +232,16 @@ def _build_of(medium: Medium) -> str:
         return ""
 
 
-def _with_names(profile: ImageProfile, plan: ModulePlan) -> ImageProfile:
-    """With the file name of every payload, as an image database has it."""
+def _with_names(resolved: ResolvedProfile, plan: ModulePlan) -> ImageProfile:
+    """With the file name of every payload, as an image database has it; VIBs for DPUs are not booted."""
     names: dict[str, dict[str, str]] = {}
     for (vib_id, payload), name in plan.names.items():
         names.setdefault(vib_id, {})[payload] = name
-    return replace(profile, vibs=tuple(replace(vib, payloads=names.get(vib.id, {})) for vib in profile.vibs))
+    vibs = (
+        replace(vib, payloads=names.get(vib.id, {}), boot=vib.boot and not resolved.packages[vib.id].dpu_only)
+        for vib in resolved.profile.vibs
+    )
+    return replace(resolved.profile, vibs=tuple(vibs))
 
 
 def _boot_cfg(

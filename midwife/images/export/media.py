@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
+from midwife.images.boot.manifest import FILES, MANIFEST
 from midwife.images.errors import ImageError
-from midwife.images.manifest import FILES, MANIFEST
+from midwife.images.flow import BLOCK
 from midwife.images.names import stored_name
-from midwife.images.vib.content import BLOCK
 
 if TYPE_CHECKING:
     from midwife.images.isofs import IsoReader

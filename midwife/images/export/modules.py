@@ -1,6 +1,7 @@
 """Which payloads of an image profile are boot modules, under which 8.3 name, loaded in which order.
 
-The rules are ESXi's own, confirmed on the lists of ESXi 6.0, 6.7 and 8.0.3.
+The rules are ESXi's own, confirmed on the lists of ESXi 6.0, 6.7, 8.0.2 and 8.0.3. VIBs for DPUs alone take no
+part: public profiles of 8.0 have them, the boot.cfg of the same release has neither them nor gaps in its names.
 Works on descriptors only and touches no bytes of a VIB.
 """
 
@@ -62,7 +63,9 @@ class ModulePlan:
     modules: tuple[PlannedFile, ...]
     """After the kernel, in loading order."""
     others: tuple[PlannedFile, ...]
-    """Loaders, the installer's files, payloads of VIBs that are not booted; by VIB id, as in the descriptor."""
+    """Loaders, the installer's files, payloads of VIBs that are not booted or for DPUs; by VIB id, as in the
+    descriptor.
+    """
     names: Mapping[tuple[str, str], str]
     """(VIB id, payload name) to file name."""
 
@@ -92,6 +95,7 @@ def plan_modules(resolved: ResolvedProfile) -> ModulePlan:
     ]
     overlay = {package.id for package in packages if package.overlay}
     unbooted = {vib.id for vib in resolved.profile.vibs if not vib.boot}
+    unbooted |= {package.id for package in packages if package.dpu_only}
     loaded = [file for file in files if file.payload.type in MODULE_TYPES and file.vib not in unbooted]
     kernels = [file for file in loaded if file.payload.type == "boot"]
     if not kernels:
@@ -169,6 +173,7 @@ def _names(resolved: ResolvedProfile) -> dict[tuple[str, str], str]:
     left = [
         (vib_id, payload) for vib_id, payload in _payloads(resolved) if (vib_id, payload.name) not in names
     ]
+    left.sort(key=lambda one: resolved.packages[one[0]].dpu_only)  # stable: what the host boots comes first
     for vib_id, payload in left:
         wish = ascii_lower(payload.vfat_name or "")
         if _usable(_VFAT, wish) and wish not in taken:

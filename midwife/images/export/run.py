@@ -4,23 +4,23 @@ Bundle, ISO, netboot tree and the tree in the image library come through here, s
 a profile that the others would refuse. Knows no site and prints nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from midwife.images.boot.library import Library
+from midwife.images.boot.manifest import Manifest
 from midwife.images.depot.depot import Bulletin, Depot
 from midwife.images.errors import ProfileError
 from midwife.images.export.bundle import write_bundle
 from midwife.images.export.install import install_tree
 from midwife.images.export.tree import write_tree
-from midwife.images.library import Library
-from midwife.images.manifest import Manifest
+from midwife.images.flow import Progress
 from midwife.images.profile.proofs import Inspector, vibs_of
 from midwife.images.profile.resolved import Finding, ResolvedProfile
 from midwife.images.vib.content import Vib
 
 __all__ = ["Export", "Refused"]
 
-Progress = Callable[[int, int], None]
 _NEVER = ("missing-vib", "signature")
 
 

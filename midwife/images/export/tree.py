@@ -4,7 +4,6 @@ What mboot loads over TFTP or HTTP, laid out as on ESXi's media. Every byte is c
 a tree that was not finished is gone. Knows nothing of the image library (install.py).
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -15,24 +14,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from midwife.images import shelf
+from midwife.images.boot.manifest import Entry
+from midwife.images.disk import unwritable, write_all
 from midwife.images.errors import ImageError
 from midwife.images.export.layout import Layout, lay_out
 from midwife.images.export.media import Medium
-from midwife.images.manifest import Entry
+from midwife.images.flow import Progress
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.content import Vib
 
-__all__ = ["Progress", "Tree", "fill", "told", "tree_layout", "write_tree"]
+__all__ = ["Tree", "fill", "tree_layout", "write_tree"]
 
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
 
 KERNELOPT = "runweasel"
 """The installer's word, as on ESXi's media. The service takes it out for a host that runs from memory, and puts
 ``ks=`` in its place for one that is installed."""
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file until one of them is written to
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,9 @@ def write_tree(
             draft = Path(temporary) / "tree"
             draft.mkdir()
             files = fill(draft, layout, progress)
-            _sync(draft)
-            draft.rename(parent / directory.name)
-            _sync_directory(parent)
+            shelf.publish(draft, parent / directory.name)
     except OSError as error:
-        raise told(error, directory) from error
+        raise unwritable(error, directory) from error
     return Tree(files, layout, layout.warnings)
 
 
@@ -111,7 +108,7 @@ def fill(
             out = None if shared else stack.enter_context(target.open("xb", buffering=0))
             for chunk in file.chunks():
                 if out is not None:
-                    _write_all(out.write, chunk)
+                    write_all(out.write, chunk)
                 if digest is not None:
                     digest.update(chunk)
                 done += len(chunk)
@@ -122,13 +119,6 @@ def fill(
         before += done
         entries[file.path] = Entry(done, file.sha256 or (digest.hexdigest() if digest else ""))
     return entries
-
-
-def told(error: OSError, target: Path) -> ImageError:
-    """The same in words."""
-    if error.errno in _FULL:
-        return ImageError(f"no room to write {target}: {error.strerror}; nothing was kept; make room")
-    return ImageError(f"cannot write {target}: {error.strerror or error}; nothing was kept")
 
 
 def _shared(source: Path, target: Path) -> bool:
@@ -145,25 +135,3 @@ def _shared(source: Path, target: Path) -> bool:
         return True
     except OSError:  # another file system, no more links to this file, or a file system without
         return False
-
-
-def _write_all(write: Callable[[memoryview], int | None], chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:  # a raw write may be short, last of all when the disk is nearly full
-        view = view[write(view) or 0 :]
-
-
-def _sync(root: Path) -> None:
-    for directory, _, names in os.walk(root):
-        for name in names:
-            with (Path(directory) / name).open("rb") as file:
-                os.fsync(file.fileno())
-        _sync_directory(Path(directory))
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

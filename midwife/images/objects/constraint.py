@@ -64,7 +64,7 @@ class SoftwareConstraint:
     def parse(cls, text: str) -> "SoftwareConstraint":
         """From ``esx-base >= 6.7.0``. Raises ValueError."""
         match = _TEXT.fullmatch(text)
-        if not match:
+        if not match or match[3] == "-":  # a dash alone is no version
             raise ValueError(
                 f"{text!r} is not a constraint; write NAME, or NAME >= VERSION ({' '.join(RELATIONS)})"
             )

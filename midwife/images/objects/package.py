@@ -112,7 +112,7 @@ class SoftwarePackage:
     files: tuple[str, ...] = ()
     """Paths without a leading slash."""
     acceptance_level: AcceptanceLevel = AcceptanceLevel.COMMUNITY
-    """As claimed; ``midwife.images.vib.signature`` proves it."""
+    """As claimed; ``midwife.images.vib.signing.signature`` proves it."""
     live_install_ok: bool = False
     live_remove_ok: bool = False
     cimom_restart: bool = False
@@ -135,6 +135,14 @@ class SoftwarePackage:
     def version(self) -> str:
         """Version and release as text."""
         return str(self.version_object)
+
+    @property
+    def dpu_only(self) -> bool:
+        """Whether it is for DPUs (``esxio``) and for nothing else: profiles of 8.0 and later have such VIBs, and
+        hosts neither load nor list them.
+        """
+        platforms = self.software_platforms
+        return bool(platforms) and all(platform.product == "esxio" for platform in platforms)
 
     @cached_property
     def all_provides(self) -> tuple[SoftwareProvide, ...]:

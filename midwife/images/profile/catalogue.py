@@ -188,20 +188,6 @@ class Catalogue:
         """All VIBs of a name, the newest first."""
         return tuple(newest_first(self._names.get(name, ())))
 
-    def updates(self, resolved: ResolvedProfile) -> tuple[Found, ...]:
-        """VIBs that replace a member of the profile: newer versions, and what makes it obsolete."""
-        members = Relations(resolved.packages.values())
-        return tuple(one for one in self._outside(resolved) if any(members.replaces(one.package)))
-
-    def downgrades(self, resolved: ResolvedProfile) -> tuple[Found, ...]:
-        """VIBs that a member of the profile replaces: older versions, and what it makes obsolete."""
-        members = Relations(resolved.packages.values())
-        return tuple(one for one in self._outside(resolved) if any(members.replaced_by(one.package)))
-
-    def _outside(self, resolved: ResolvedProfile) -> list[Found]:
-        once = newest_first(self._first(vib) for vib in self._ids if vib not in resolved.packages)
-        return sorted(once, key=lambda one: one.package.name)
-
     def _first(self, vib: str) -> Found:
         return self._ids[vib][0]
 

@@ -60,11 +60,7 @@ def without_dpu(resolved: ResolvedProfile) -> ResolvedProfile:
 
     A host does not list those, so a comparison with a live host starts from this.
     """
-    dpu = {
-        vib
-        for vib, package in resolved.packages.items()
-        if package.software_platforms and all(one.product == "esxio" for one in package.software_platforms)
-    }
+    dpu = {vib for vib, package in resolved.packages.items() if package.dpu_only}
     if not dpu:
         return resolved
     return replace(

@@ -19,8 +19,9 @@ from midwife.images.profile.hardware import hardware_rules
 from midwife.images.profile.relations import Relations, meet
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.profile.sameness import differences
+from midwife.site.imageprofile import vib_name
 
-__all__ = ["Change", "add", "change", "check_unique", "clone", "new", "remove"]
+__all__ = ["Change", "add", "change", "clone", "new", "refuse_read_only", "remove"]
 
 _SHOWN = 10
 
@@ -43,15 +44,6 @@ class Change:
     def changed(self) -> bool:
         """Whether there is anything to store."""
         return bool(self.added or self.removed or self.set)
-
-
-def check_unique(profile: ImageProfile, others: Iterable[ImageProfile]) -> None:
-    """Raises ProfileError if another profile has its name and vendor."""
-    if any((one.name, one.vendor) == (profile.name, profile.vendor) for one in others):
-        raise ProfileError(
-            f"there is an image profile {profile.name!r} of {profile.vendor!r} already:"
-            " choose another name or vendor"
-        )
 
 
 def new(
@@ -147,7 +139,7 @@ def change(
     if not changed:
         return Change(resolved)
     if set(changed) != {"read_only"}:
-        _refuse_read_only(old)
+        refuse_read_only(old)
     # mypy can't see that each value has its attribute's type
     profile = replace(old, **changed, modified_time=now, serial=old.serial + 1)  # type: ignore[arg-type]
     return Change(replace(resolved, profile=profile), set=tuple(changed))
@@ -169,7 +161,7 @@ def add(
     of ``midwife.images.profile.dependencies``, also for VIBs that were there before; if something can't be
     met, nothing is changed and the error lists all of it.
     """
-    _refuse_read_only(resolved.profile)
+    refuse_read_only(resolved.profile)
     draft = Draft(resolved.packages, resolved.depots)
     wanted = _each_once(vibs)
     for one in wanted:
@@ -197,7 +189,7 @@ def remove(resolved: ResolvedProfile, vibs: Iterable[str], *, now: datetime, for
     Refused while a VIB that stays needs one of them and nothing else provides it; ``force`` removes all the
     same. Ids that are in no depot can be removed as well.
     """
-    _refuse_read_only(resolved.profile)
+    refuse_read_only(resolved.profile)
     going: dict[str, str] = {}
     for text in vibs:
         going[_member(resolved, text)] = "asked for"
@@ -257,7 +249,8 @@ def _each_once(vibs: Iterable[Found | SoftwarePackage]) -> Sequence[Found]:
     return list(wanted.values())
 
 
-def _refuse_read_only(profile: ImageProfile) -> None:
+def refuse_read_only(profile: ImageProfile) -> None:
+    """Raises ProfileError for a profile that must not be changed."""
     if profile.read_only:
         raise ProfileError(
             f"image profile {profile.name!r} is read-only: clone it and change the clone,"
@@ -279,7 +272,10 @@ def _member(resolved: ResolvedProfile, text: str) -> str:
     ids = {*resolved.profile.vib_list, *resolved.packages, *resolved.missing}
     if text in ids:
         return text
-    named = sorted(vib for vib, package in resolved.packages.items() if package.name == text)
+    packages = resolved.packages
+    named = sorted(
+        vib for vib in ids if (packages[vib].name if vib in packages else vib_name(vib)[0]) == text
+    )
     if len(named) > 1:
         raise ProfileError(f"the profile has several VIBs {text!r}: {', '.join(named)}; give the id")
     if not named:

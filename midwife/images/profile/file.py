@@ -18,14 +18,15 @@ from pydantic import ValidationError
 from midwife.images.errors import ProfileError
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.objects.profile import ImageProfile, ProfileVib
-from midwife.images.profile.sitefile import inside, locked, write
-from midwife.images.profile.yamltext import NotEditable, YamlText, scalar
 from midwife.site.checks.imageprofiles import check_image_profiles
 from midwife.site.draft import Draft, Found, read_draft
+from midwife.site.files import FileRefused, inside, locked, unchanged, write
 from midwife.site.imageprofile import ImageProfileFile, VibEntry, vib_name
 from midwife.site.problems import Problem
 from midwife.site.validate import validate
 from midwife.site.yaml import MAX_BYTES, Place, parse_yaml
+from midwife.site.yamltext import NotEditable, YamlText
+from midwife.site.yamlwrite import scalar
 
 __all__ = ["FOLDER", "ProfileFile", "create", "delete", "read", "replace_text", "save"]
 
@@ -123,7 +124,7 @@ def create(
         )
     raw = ("\n".join(lines) + "\n").encode()
     folder = root / FOLDER
-    inside(root, folder)
+    _inside(root, folder)
     try:
         folder.mkdir(exist_ok=True)
         with locked(folder):
@@ -163,7 +164,7 @@ def replace_text(file: ProfileFile, raw: bytes) -> ProfileFile:
 def delete(file: ProfileFile) -> None:
     """Take the file out of the site. Raises ProfileError if it has changed since it was read."""
     path = file.root / file.file
-    inside(file.root, path.parent)
+    _inside(file.root, path.parent)
     try:
         with locked(path.parent):
             _unchanged(file)
@@ -173,7 +174,7 @@ def delete(file: ProfileFile) -> None:
 
 
 def _saved(file: ProfileFile, raw: bytes, entry: ImageProfileFile) -> ProfileFile:
-    path = inside(file.root, file.root / file.file)
+    path = _inside(file.root, file.root / file.file)
     try:
         with locked(path.parent):
             _unchanged(file)
@@ -340,17 +341,18 @@ def _prove(raw: bytes, root: Path, file: str, entry: ImageProfileFile) -> None:
                 raise ProfileError(str(problem))
 
 
-def _unchanged(file: ProfileFile) -> None:
-    path = file.root / file.file
+def _inside(root: Path, path: Path) -> Path:
     try:
-        now = path.read_bytes()
-    except FileNotFoundError:
-        now = None
-    if now != file.raw:
-        what = "is gone" if now is None else "was changed by somebody else"
-        raise ProfileError(
-            f"{file.file} {what} since it was read; nothing was written. Look at it and try again"
-        )
+        return inside(root, path)
+    except FileRefused as error:
+        raise ProfileError(str(error)) from None
+
+
+def _unchanged(file: ProfileFile) -> None:
+    try:
+        unchanged(file.root, file.file, file.raw)
+    except FileRefused as error:
+        raise ProfileError(str(error)) from None
 
 
 def _free_name(folder: Path, profile: ImageProfile) -> str:

@@ -4,9 +4,7 @@ Reads the text that esxcli prints and what its formatters make of it (csv, xml, 
 those of ESXi 5.0 to 9.0; there is no document of the formats, they were seen. Pure; talks to no host.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from midwife.images.errors import FormatError
 from midwife.images.objects.acceptance import AcceptanceLevel
@@ -16,40 +14,10 @@ from midwife.images.objects.version import SoftwareVersion
 from midwife.images.profile.esxclioutput import read_records
 from midwife.images.profile.resolved import ResolvedProfile
 
-__all__ = ["HostProfile", "parse_profile_get", "parse_vib_list"]
+__all__ = ["parse_vib_list"]
 
 MOST_VIBS = 10_000
 """A host has some 150."""
-_LINE = re.compile(r"[ \t]+([A-Z][A-Za-z ]*):[ \t]*(.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class HostProfile:
-    """The head of ``esxcli software profile get``."""
-
-    name: str
-    """``(Updated) ESXi-8.0U3b-24280767-standard`` on a host that was changed since."""
-    vendor: str
-    creation_time: str
-    modification_time: str
-
-
-def parse_profile_get(text: str) -> HostProfile:
-    """From what ``esxcli software profile get`` prints. Raises FormatError."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        if match := _LINE.fullmatch(line):
-            fields.setdefault(match[1], match[2].strip())
-    if not fields.get("Name", "").isprintable() or not fields.get("Name"):
-        raise FormatError(
-            "this is not what `esxcli software profile get` prints: it has no line `   Name: …`"
-        )
-    return HostProfile(
-        fields["Name"],
-        fields.get("Vendor", ""),
-        fields.get("Creation Time", ""),
-        fields.get("Modification Time", ""),
-    )
 
 
 def parse_vib_list(

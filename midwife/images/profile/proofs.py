@@ -6,14 +6,14 @@ Knows depots and anchors; nothing of files of the site or of exports.
 from collections.abc import Callable, Mapping
 
 from midwife.images.depot.depot import Depot
-from midwife.images.depot.stored import StoredDepot
+from midwife.images.depot.kept.stored import StoredDepot
 from midwife.images.errors import ImageError, ProfileError
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.profile.catalogue import Catalogue
 from midwife.images.profile.resolved import Finding, ResolvedProfile
 from midwife.images.profile.validate import validate
 from midwife.images.vib.content import Vib
-from midwife.images.vib.signature import Anchors, Proof, prove
+from midwife.images.vib.signing.signature import Anchors, Proof, prove
 
 __all__ = ["Inspector", "vibs_of"]
 

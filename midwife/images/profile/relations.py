@@ -88,7 +88,7 @@ class Relations:
         if constraint.name == _INSTALLER.name and constraint.matches_provide(_INSTALLER):
             return True
         providers = self.providers(constraint)
-        if _only_dpu(package):
+        if package.dpu_only:
             return bool(providers)
         return any(meet(package, self.packages[vib]) for vib in providers)
 
@@ -127,8 +127,3 @@ class Relations:
                 if vib != package.id and constraint.matches_provide(provide):  # noqa: SIM102
                     if meet(package, self.packages[vib]):
                         yield Relation(vib, package.id, str(constraint))
-
-
-def _only_dpu(package: SoftwarePackage) -> bool:
-    platforms = package.software_platforms
-    return bool(platforms) and all(platform.product == "esxio" for platform in platforms)

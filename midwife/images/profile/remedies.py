@@ -29,11 +29,11 @@ class Remedies:
         self._known: dict[SoftwareConstraint, tuple[Found, ...]] = {}
 
     def provider(self, constraint: SoftwareConstraint, needing: str = "") -> str:
-        """Which VIBs would satisfy a dependency (of ``needing``), the newest first."""
+        """Which VIBs satisfy a dependency (of ``needing``): of the profile's depots first, then the newest."""
         if self._catalogue is None:
             return f"Add a VIB that provides {constraint}."
         if constraint not in self._known:
-            self._known[constraint] = self._catalogue.providers(constraint)
+            self._known[constraint] = self._nearest(self._catalogue.providers(constraint))
         if not (found := self._known[constraint]):
             return self._no_provider(constraint, needing)
         others = [f"{one.package.id} (depot {one.depot})" for one in found[1:_SHOWN]]
@@ -48,7 +48,7 @@ class Remedies:
         """For a VIB that is in no depot."""
         remedy = f"Add the depot that has it (midwife depot add), or take it out: {self._remove(vib)}."
         name = vib.split("_")[-2] if vib.count("_") >= 3 else ""
-        if self._catalogue is not None and (named := self._catalogue.named(name)):
+        if self._catalogue is not None and (named := self._nearest(self._catalogue.named(name))):
             remedy += f" Depot {named[0].depot} has {named[0].package.id}: {self._add(named[0])}."
         return remedy
 
@@ -84,6 +84,11 @@ class Remedies:
             f"Get the VIB from its vendor again, or remove it: {self._remove(vib)}."
             " If you know where it comes from, --no-signature-check believes what it claims."
         )
+
+    def _nearest(self, found: Sequence[Found]) -> tuple[Found, ...]:
+        """A newer ESXi in the library has newer VIBs of everything, and they fit its own profiles only."""
+        own = set(self._resolved.depots.values())
+        return tuple(sorted(found, key=lambda one: one.depot not in own))
 
     @cached_property
     def _sole(self) -> frozenset[str]:

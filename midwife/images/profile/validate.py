@@ -40,7 +40,7 @@ _SHOWN = 3
 
 
 class Proved(Protocol):
-    """What a VIB's signature proves: ``Proof`` of ``midwife.images.vib.signature``."""
+    """What a VIB's signature proves: ``Proof`` of ``midwife.images.vib.signing.signature``."""
 
     @property
     def level(self) -> AcceptanceLevel:
@@ -92,7 +92,7 @@ def _base(packages: Sequence[SoftwarePackage], remedies: Remedies) -> Iterator[F
     if not any(provide.name == "esx-version" for one in packages for provide in one.all_provides):
         reason = "No VIB of the profile is a base VIB: none provides esx-version."
         yield _finding("no-base-vib", "", reason, remedies.provider(SoftwareConstraint("esx-version")))
-    if not any(payload.type == "boot" for one in packages for payload in one.payloads):
+    if not any(payload.type == "boot" for one in packages if not one.dpu_only for payload in one.payloads):
         reason = "No VIB of the profile has a bootable kernel: none has a payload of the type boot."
         yield _finding("no-boot-kernel", "", reason, remedies.provider(SoftwareConstraint("esx-version")))
 

@@ -5,6 +5,9 @@ Opening reads the headers, the descriptor and the signature; payloads stay in th
 """
 
 import hashlib
+import io
+import os
+import stat
 import threading
 import zipfile
 import zlib
@@ -15,9 +18,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from midwife.images.errors import FormatError, ImageError
+from midwife.images.flow import BLOCK
 from midwife.images.objects.package import Payload, SoftwarePackage
 from midwife.images.vib.ar import HEADER, MAGIC, Member, make_header, read_members
-from midwife.images.vib.content import BLOCK, Vib
+from midwife.images.vib.content import Vib
 from midwife.images.vib.descriptor import parse_descriptor
 from midwife.images.xmlsafe import MAX_XML
 
@@ -42,10 +46,14 @@ class VibFile(AbstractContextManager["VibFile"]):
 
     def __init__(self, path: Path) -> None:
         try:
-            file = path.open("rb")
+            # Not blocking: a named pipe may be called .vib too.
+            file = io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
         except OSError as error:
             raise ImageError(f"cannot open {path}: {error.strerror}") from None
-        self._setup(file, str(path))
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise ImageError(f"{path} is no file")
+        self._setup(io.BufferedReader(file), str(path))
 
     @classmethod
     def from_stream(cls, file: BinaryIO, name: str) -> Self:

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from midwife.images.flow import BLOCK
 from midwife.images.objects.package import SoftwarePackage
 
-__all__ = ["BLOCK", "Vib"]
-
-BLOCK = 1 << 20
-"""Bytes that are read at a time: no payload is ever held as a whole."""
+__all__ = ["Vib"]
 
 
 class Vib(Protocol):

@@ -142,7 +142,6 @@ class _Reader:
         needs = () if requires is None else tuple(requires)
         install, remove = self._maintenance(next((e for e in needs if e.tag == "maintenance-mode"), None))
         depends, conflicts, replaces, compatible = (self._constraints(name) for name in _RELATIONS)
-        date = self._text("release-date")
         level = self._text("acceptance-level")
         return SoftwarePackage(
             name=self._needed("name"),
@@ -151,7 +150,7 @@ class _Reader:
             type=self._text("type") or "bootbank",
             summary=self._text("summary"),
             description=self._text("description"),
-            release_date=parse_date(date, f"{self._what}: release-date") if date else None,
+            release_date=self._released(),
             reference_urls=self._each("urls", "url", lambda e: ReferenceUrl(_get(e, "key"), _text(e))),
             depends=depends,
             conflicts=conflicts,
@@ -262,8 +261,17 @@ class _Reader:
             tuple((str(key), str(value)) for key, value in element.items() if key not in _OWN),
         )
 
+    def _released(self) -> datetime | None:
+        """None for what is no date: nothing hangs on it, so it keeps no VIB from being used."""
+        text = self._text("release-date")
+        try:
+            return parse_date(text, f"{self._what}: release-date") if text else None
+        except FormatError as error:
+            self._warnings.append(str(error))
+            return None
+
     def _checksum(self, element: _El, where: str) -> Checksum:
-        kind = self._attribute(element, "checksum-type", f"{where}: ")
+        kind = self._attribute(element, "checksum-type", f"{where}: ").lower()
         return Checksum(kind, _text(element).lower(), _get(element, "verify-process") or None)
 
     def _attribute(self, element: _El, name: str, where: str = "") -> str:

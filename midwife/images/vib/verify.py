@@ -3,23 +3,22 @@
 Reads each payload once, files of communities and partners twice. Whether it fits a profile is not known here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from midwife.images.errors import FormatError, ImageError
+from midwife.images.flow import Progress
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.objects.package import Payload
-from midwife.images.vib.archive import ARCHIVES, list_files
+from midwife.images.vib.archives.archive import ARCHIVES, list_files
+from midwife.images.vib.archives.payload import check_payload, preferred_checksum
 from midwife.images.vib.content import Vib
 from midwife.images.vib.limits import broken_limits
 from midwife.images.vib.paths import broken_path_rules
-from midwife.images.vib.payload import check_payload, preferred_checksum
-from midwife.images.vib.signature import VMWARE, Anchors, prove, told_otherwise
+from midwife.images.vib.signing.signature import VMWARE, Anchors, prove, told_otherwise
 
 __all__ = ["verify_vib"]
 
 _SHOWN = 5
-
-Progress = Callable[[int, int], None]
 
 
 def verify_vib(

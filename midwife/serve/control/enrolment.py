@@ -17,7 +17,7 @@ from midwife.wire.identity import is_mac
 
 __all__ = ["enroll"]
 
-_EXPECTED = {Action.BOOT: State.ARMED, Action.LOCAL: State.LOCAL}
+_EXPECTED = {Action.BOOT: State.ARMED, Action.ASK: State.ARMED, Action.LOCAL: State.LOCAL}
 
 
 def enroll(site: Site, store: Store, attempts: Attempts, decide: Callable[[Facts], Answer]) -> None:

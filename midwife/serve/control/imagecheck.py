@@ -11,9 +11,9 @@ from pathlib import Path
 
 import structlog
 
-from midwife.images import shelf
+from midwife.images.boot import imported
+from midwife.images.boot.verify import Verdict, verify_image
 from midwife.images.errors import ImageError
-from midwife.images.verify import Verdict, verify_image
 
 __all__ = ["ImageCheck"]
 
@@ -43,7 +43,7 @@ class ImageCheck:
             self._task = None
 
     async def _run(self, images_dir: Path, stop: threading.Event) -> None:
-        for name in await asyncio.to_thread(shelf.stored, images_dir):
+        for name in await asyncio.to_thread(imported.stored, images_dir):
             try:
                 verdict = await asyncio.to_thread(
                     verify_image, images_dir, name, every=False, stop=stop.is_set

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from midwife.core.decide import settle
 from midwife.core.facts import Facts
 from midwife.core.lifecycle import State, Trigger
 from midwife.core.plan import Plan, PlanError, build_plan, effective_ssh
@@ -23,7 +24,7 @@ from midwife.customize.secrets import Secrets
 from midwife.engine.local import LocalEngine
 from midwife.serve.attempts import Attempts
 from midwife.serve.keys import ServiceKeys
-from midwife.site.model import Site
+from midwife.site.model import Host, Site
 from midwife.store.records import Attempt, RunRow
 from midwife.store.store import Store
 
@@ -53,7 +54,10 @@ class Runs:
 
         Whose host file counts was decided when it booted: what it says of itself now does not make it another.
         """
-        named = str(attempt.answer.get("configuration") or "")
+        host = next((host for host in self.site.hosts if host.name == attempt.host), None)
+        named = self._configuration(attempt, host, facts)
+        if named is None:
+            return
         if not named:
             self._attempts.move(attempt.host, Trigger.DONE, "ready", "nothing to push: no configuration")
             return
@@ -62,7 +66,6 @@ class Runs:
             text = f"configuration {named} is no longer in the site"
             self._attempts.move(attempt.host, Trigger.FAIL, "failed", text)
             return
-        host = next((host for host in self.site.hosts if host.name == attempt.host), None)
         ssh = effective_ssh(self.site.main.ssh, configuration, host)
         try:
             plan = build_plan(
@@ -102,6 +105,23 @@ class Runs:
             text = f"{count} step{'s' if count != 1 else ''} of configuration {named}"
             self._attempts.move(attempt.host, Trigger.PUSH, "customizing", text)
             self._engine.start(row.id, plan)
+
+    def _configuration(self, attempt: Attempt, host: Host | None, facts: Facts) -> str | None:
+        """What was decided when it booted, or now, if facts were missing then. None: they still are; it failed."""
+        if "configuration" not in (attempt.answer.get("unsettled") or {}):
+            return str(attempt.answer.get("configuration") or "")
+        answer = settle(facts, self.site, host, attempt.host)
+        if missing := answer.unsettled.get("configuration"):
+            text = (
+                f"nothing is pushed: its {', '.join(missing)} is not known, which could change its configuration; "
+                f"name one in its host file, or pin it: midwife rule pin {attempt.host} --configuration NAME"
+            )
+            self._attempts.move(attempt.host, Trigger.FAIL, "failed", text)
+            return None
+        by = answer.given_by.get("configuration", "nobody")
+        text = f"configuration {answer.configuration or 'none'}, given by {by}: settled by what it told"
+        self._attempts.event(attempt.host, "settled", text)
+        return answer.configuration
 
     def resume(self) -> None:
         """Take up what a crash or a restart interrupted, wherever it did."""

@@ -10,10 +10,10 @@ import structlog
 from midwife.core.decide import Action, facts_of
 from midwife.core.dhcpanswer import Decision
 from midwife.core.facts import Facts
-from midwife.images import loaders
-from midwife.images.bootfiles import LOADERS
+from midwife.images.boot import loaders
+from midwife.images.boot.files import LOADERS
+from midwife.images.boot.library import Library
 from midwife.images.errors import ImageError
-from midwife.images.library import Library
 from midwife.images.shelf import clear_leftovers
 from midwife.serve.attempts import Attempts
 from midwife.serve.callback import CallbackListener

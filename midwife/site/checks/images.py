@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midwife.site.draft import Draft, Found
-from midwife.site.model import RESERVED_IMAGE_NAMES, Image
+from midwife.site.model import Image
 from midwife.site.problems import Problem, nearest
+from midwife.site.reserved import RESERVED_IMAGE_NAMES
 from midwife.site.yaml import Place
 from midwife.wire.bootcmd import ESXI, LINUX, BootCommandError, Endpoint, check_length, kernel_words
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from midwife.site.checks.bundles import bundle_file
 from midwife.site.draft import Draft, Found
 from midwife.site.model import Step
 from midwife.site.problems import Level, Problem, nearest
@@ -93,19 +94,9 @@ def _check_upload(draft: Draft, env: Environment, found: Found[Step]) -> Iterato
     step, place = found.value, found.place.at("upload")
     if step.upload is None or "{{" in str(step.upload) or "{%" in str(step.upload):
         return  # a file name made by a template is known only when there is a host
-    bundles = draft.root / "bundles"
-    try:
-        real = (bundles.resolve() / step.upload).resolve(strict=True)
-        inside = real.is_relative_to(bundles.resolve())
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links (Python 3.11, 3.12)
-        reason = getattr(error, "strerror", None) or "a loop of symbolic links"
-        yield place.problem(f"{place.name}: bundles/{step.upload}: {reason}", "put the file into bundles/")
-        return
-    if not inside:
-        what = f"{place.name}: bundles/{step.upload} leads out of bundles/"
-        yield place.problem(what, "copy the file into bundles/")
-    elif not real.is_file():
-        yield place.problem(f"{place.name}: bundles/{step.upload} is not a file", "name a file in bundles/")
+    real, wrong, hint = bundle_file(draft.root, step.upload)
+    if wrong:
+        yield place.problem(f"{place.name}: {wrong}", hint)
     elif step.template:
         text, reason = _text_of(real)
         if reason:

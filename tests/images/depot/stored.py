@@ -2,8 +2,8 @@
 
 import io
 
-from midwife.images.depot.library import DepotLibrary
-from midwife.images.depot.stored import StoredDepot
+from midwife.images.depot.kept.library import DepotLibrary
+from midwife.images.depot.kept.stored import StoredDepot
 from midwife.images.vib.container import write_vib
 from tests.peers.depotmaker import Content
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midwife.images.depot.blobs import Blobs
+from midwife.images.depot.kept.blobs import Blobs
 from midwife.images.errors import FormatError
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from midwife.images.depot.bulletin import parse_bulletin, write_bulletin
 from midwife.images.depot.depot import Bulletin, ComponentSpec
+from midwife.images.depot.formats.bulletin import parse_bulletin, write_bulletin
 from midwife.images.errors import FormatError
 from midwife.images.objects.package import SoftwarePlatform
 from tests.images.depot.texts import DATES, NAMES, TEXTS

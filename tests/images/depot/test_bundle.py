@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from midwife.images.depot.bundle import OfflineBundle
+from midwife.images.depot.sources.bundle import OfflineBundle
 from midwife.images.errors import FormatError, ImageError
-from midwife.images.vib.payload import check_payload
+from midwife.images.vib.archives.payload import check_payload
 from tests.peers.depotmaker import Content, write_bundle
 from tests.peers.vibmaker import MadeVib, make_payload, vib
 

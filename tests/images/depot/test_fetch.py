@@ -15,8 +15,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midwife.images.depot.fetch import Expected, Fetcher, Patience
-from midwife.images.depot.urls import check_url, exact_url, shown_url
+from midwife.images.depot.sources.asking import Patience
+from midwife.images.depot.sources.fetch import Expected, Fetcher
+from midwife.images.depot.sources.urls import check_url, exact_url, shown_url
 from midwife.images.errors import FormatError, ImageError
 from tests.peers.depotserver import DepotServer, Fault, serving
 
@@ -148,8 +149,14 @@ def test_a_busy_server_is_asked_again(server: DepotServer, fetcher: Fetcher, tmp
 @pytest.mark.parametrize(
     ("fault", "expected", "told"),
     [
-        (Fault(-1, status=404), WHOLE, "the server answers 404 Not Found"),
-        (Fault(-1, status=403), WHOLE, "the server answers 403 Forbidden"),
+        (
+            Fault(-1, status=404),
+            WHOLE,
+            "404 Not Found: the address is wrong, or the depot does not have what",
+        ),
+        (Fault(-1, status=401), WHOLE, "401 Unauthorized: the address lacks a user, password or token"),
+        (Fault(-1, status=403), WHOLE, "403 Forbidden: the address lacks a user, password or token"),
+        (Fault(-1, status=407), WHOLE, "the proxy wants a user and password; name them in http_proxy"),
         (Fault(-1, status=500), WHOLE, "the server answers 500"),
         (Fault(-1, coding="gzip"), WHOLE, r"the server packs it \(gzip\)"),
         (Fault(-1, length=10, cut=10), WHOLE, "has 10 bytes; its depot says 1024000"),
@@ -159,7 +166,12 @@ def test_a_busy_server_is_asked_again(server: DepotServer, fetcher: Fetcher, tmp
         (
             Fault(-1, status=302, location="ftp://elsewhere/x"),
             WHOLE,
-            "cannot be fetched",
+            "a.vib leads elsewhere: ftp://elsewhere/x",
+        ),
+        (
+            Fault(-1, status=302, location="file:///etc/passwd"),
+            WHOLE,
+            "a.vib leads elsewhere: file:///etc/passwd",
         ),
         (Fault(-1, status=302, location="/a.vib"), WHOLE, "leads from one address to the next"),
         (Fault(-1, status=302, location="http://["), WHOLE, "is not an address|no usable address"),
@@ -173,6 +185,49 @@ def test_what_goes_wrong_is_told_and_leaves_no_file(
     with pytest.raises(ImageError, match=told):
         fetcher.download(f"{server.url}/a.vib", tmp_path / "x", expected)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "body", [b"<!DOCTYPE html><html>Log in", b"\xef\xbb\xbf\n <HTML><body>", b"<html/>" + bytes(1 << 20)]
+)
+def test_a_login_page_in_place_of_the_file(
+    body: bytes, server: DepotServer, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    """Portals send it with status 200 to whoever has no token, or one that ran out."""
+    server.files["a.vib"] = body
+    with pytest.raises(FormatError, match="a web page, perhaps a login; is the address complete"):
+        fetcher.download(f"{server.url}/a.vib", tmp_path / "x", Expected(2 << 20))
+    assert not (tmp_path / "x").exists()
+
+
+def test_nothing_useless_stays_of_a_failure(server: DepotServer, fetcher: Fetcher, tmp_path: Path) -> None:
+    for fault in (
+        Fault(-1, status=404),
+        Fault(-1, status=503),
+        Fault(-1, status=302, location="/a.vib"),
+        Fault(-1, cut=0),
+        Fault(-1, cut=1000, no_validator=True),
+    ):
+        server.faults["a.vib"] = fault
+        with pytest.raises(ImageError) as raised:
+            fetcher.download(f"{server.url}/a.vib", tmp_path / "x", LARGE)
+        assert "are kept" not in str(raised.value)
+        assert list(fetcher.parts.iterdir()) == []
+
+
+def test_https_where_the_server_speaks_http(server: DepotServer, fetcher: Fetcher, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no TLS with this server.*; is it http://"):
+        fetcher.download(f"{server.url.replace('http:', 'https:')}/a.vib", tmp_path / "x", WHOLE)
+
+
+def test_progress_without_a_length_claims_no_total(
+    server: DepotServer, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    fetcher.progress = lambda done, total: told.append((done, total))
+    server.faults["a.vib"] = Fault(no_length=True)
+    fetcher.download(f"{server.url}/a.vib", tmp_path / "x", Expected(1 << 30))
+    assert told[-1] == (len(BODY), 0)
 
 
 def test_a_wrong_file_is_thrown_away(server: DepotServer, fetcher: Fetcher, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from midwife.images.depot.imgdb import read_imgdb, write_imgdb
+from midwife.images.depot.formats.imgdb import read_imgdb, write_imgdb
 from midwife.images.errors import FormatError
 from midwife.images.export.modules import plan_modules
 from tests.images.export.composed import in_memory, resolved_profile

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midwife.images.depot.index import (
+from midwife.images.depot.formats.index import (
     MetadataRef,
     VendorRef,
     index_address,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from midwife.images.depot.isodepot import IsoDepot
+from midwife.images.depot.sources.isodepot import IsoDepot
 from midwife.images.errors import ImageError
 from midwife.images.vib.container import write_vib
 from midwife.images.vib.content import Vib

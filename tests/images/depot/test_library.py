@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.library import DepotLibrary
-from midwife.images.depot.opening import check_depot_name, default_depot_name, kind_of
+from midwife.images.depot.kept.library import DepotLibrary
+from midwife.images.depot.sources.opening import check_depot_name, default_depot_name, kind_of
 from midwife.images.errors import FormatError, ImageError
 from tests.peers.badfiles import driver, small_bundle
 from tests.peers.depotmaker import Content, installer_files
@@ -78,6 +78,19 @@ class TestWhatGoesIn:
         assert depot.vib(plain.id).package.software_platforms == ()
         assert files(depot) == {plain.id: plain.data}
         assert made.id == plain.id
+
+    def test_relations_are_believed_of_the_vib_alone(self, library: DepotLibrary, tmp_path: Path) -> None:
+        """A depot's metadata are not signed: they cannot take a dependency away from a VIB that is."""
+        made = driver(depends=["vmkapi_2_6_0_0"])
+
+        def change(members: dict[str, bytes]) -> None:
+            for name in members:
+                if name.startswith("vibs/"):
+                    members[name] = members[name].replace(b"vmkapi_2_6_0_0", b"anything")
+
+        library.add(str(small_bundle(tmp_path / "x.zip", made, change_metadata=change)))
+        (listed,) = library.get("x").packages.values()
+        assert [str(one) for one in listed.depends] == ["vmkapi_2_6_0_0"]
 
     def test_loose_vibs_and_a_folder_of_them(self, library: DepotLibrary, tmp_path: Path) -> None:
         folder = tmp_path / "drivers"

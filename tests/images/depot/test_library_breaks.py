@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from midwife.images import shelf
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.errors import ImageError
 from tests.peers.badfiles import small, small_bundle
 from tests.peers.depotmaker import Content
@@ -29,7 +29,7 @@ def library(tmp_path: Path) -> DepotLibrary:
 _CHILD = """
 import sys
 from pathlib import Path
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 def progress(done, total):
     if done * 2 > total:
         print("half", flush=True)
@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_nothing(library: DepotLibrary, esxi_bundle: Path) -> None
 _FULL = """
 import resource, sys
 from pathlib import Path
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.errors import ImageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
@@ -105,7 +105,7 @@ def test_the_disk_fills_up_midway(library: DepotLibrary, esxi_bundle: Path) -> N
     """A limit on the size of a file stops a write halfway, as a full disk does."""
     command = [sys.executable, "-c", _FULL, str(esxi_bundle), str(library.root.parent)]
     told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert told.startswith("no room: File too large")
+    assert told.startswith(f"no room to write {library.root}: File too large")
     assert "nothing was kept" in told
     assert on_disk(library) == {}
 
@@ -149,7 +149,7 @@ def test_a_download_waits_for_the_lock(tmp_path: Path, monkeypatch: pytest.Monke
 _BIG = """
 import resource, sys
 from pathlib import Path
-from midwife.images.depot.library import DepotLibrary
+from midwife.images.depot.kept.library import DepotLibrary
 library = DepotLibrary(Path(sys.argv[2]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 library.add(sys.argv[1])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midwife.images.depot.loose import LooseVibs
+from midwife.images.depot.sources.loose import LooseVibs
 from midwife.images.errors import FormatError, ImageError
-from midwife.images.vib.payload import check_payload
+from midwife.images.vib.archives.payload import check_payload
 from tests.peers.vibmaker import MadeVib, make_payload, vib
 
 REAL = Path(__file__).parents[2] / "data"
@@ -60,7 +60,8 @@ def test_a_folder_with_everything_in_it(tmp_path: Path) -> None:
     (tmp_path / "b" / "up").symlink_to(tmp_path)
     depot = LooseVibs(tmp_path)
     assert list(depot.packages) == ["Lab_bootbank_agent_1.0-1", "Lab_bootbank_driver_1.0-1"]
-    (warning,) = depot.warnings
+    followed, warning = depot.warnings
+    assert followed == f"{tmp_path}/b/up is a link to a folder, and not followed; give that folder itself"
     assert "half.vib" in warning
     assert warning.endswith("it is left out")
     assert depot.file("Lab_bootbank_agent_1.0-1") == tmp_path / "b/deep/agent.VIB"

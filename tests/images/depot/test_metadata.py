@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from midwife.images.depot import metadata as module
-from midwife.images.depot.bulletin import parse_bulletin
 from midwife.images.depot.depot import Bulletin
-from midwife.images.depot.index import MetadataRef
-from midwife.images.depot.metadata import Metadata, MetaVib, combine, read_metadata, write_metadata
+from midwife.images.depot.formats import metadata as module
+from midwife.images.depot.formats.bulletin import parse_bulletin
+from midwife.images.depot.formats.index import MetadataRef
+from midwife.images.depot.formats.metadata import Metadata, MetaVib, combine, read_metadata, write_metadata
 from midwife.images.errors import FormatError
 from midwife.images.objects.package import SoftwarePlatform
 from midwife.images.objects.profile import ImageProfile, ProfileVib

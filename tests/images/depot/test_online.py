@@ -2,14 +2,16 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.fetch import Fetcher, Patience
-from midwife.images.depot.library import DepotLibrary
-from midwife.images.depot.online import OnlineDepot
+from midwife.images.depot.kept.library import DepotLibrary
+from midwife.images.depot.sources.asking import Patience
+from midwife.images.depot.sources.fetch import Fetcher
+from midwife.images.depot.sources.online import OnlineDepot
 from midwife.images.errors import FormatError, ImageError
 from tests.peers.badfiles import driver, small_bundle
 from tests.peers.depotmaker import Content
@@ -253,7 +255,7 @@ def test_a_depot_that_cannot_be_read_is_not_added(
 @pytest.mark.parametrize(
     ("files_", "told"),
     [
-        ({"index.xml": b"<html/>"}, "the root element is html"),
+        ({"index.xml": b"<html/>"}, "the server sent a web page, perhaps a login"),
         ({"index.xml": b"<!DOCTYPE x [<!ENTITY a 'b'>]><vendorList/>"}, "index.xml"),
         (
             {
@@ -266,6 +268,19 @@ def test_a_depot_that_cannot_be_read_is_not_added(
 def test_an_index_that_is_none(files_: dict[str, bytes], told: str, library: DepotLibrary) -> None:
     with serving(files_) as server, pytest.raises(FormatError, match=told):
         library.add(f"{server.url}/index.xml", "web")
+
+
+def test_an_index_that_leads_to_nothing_does_not_empty_the_depot(
+    server: DepotServer, library: DepotLibrary
+) -> None:
+    """A depot that moved, or a server that was set up half: what was downloaded stays."""
+    library.add(f"{server.url}/index.xml", "web", download=True)
+    server.files["vendor-index.xml"] = b"<metaList/>"
+    for again in (lambda: library.refresh("web"), lambda: library.add(f"{server.url}/index.xml", "new")):
+        with pytest.raises(FormatError, match="leads to no metadata zip, so the depot is empty"):
+            again()
+    assert library.names() == ("web",)
+    assert files(library.get("web"))[A.id] == A.data
 
 
 def test_no_secret_of_an_address_is_shown(library: DepotLibrary, tmp_path: Path) -> None:
@@ -300,3 +315,23 @@ def test_without_a_library(server: DepotServer, tmp_path: Path) -> None:
         assert b"".join(depot.vib(A.id).chunks("labnet")) == A.payloads[0].data
         with pytest.raises(ImageError, match="has no VIB nobody"):
             depot.vib("nobody")
+
+
+def test_metadata_of_esx_4_beside_those_of_esxi(library: DepotLibrary, tmp_path: Path) -> None:
+    """VMware's own depot goes back a long way; what is no metadata at all is an error still."""
+    web = depot_files(tmp_path, A)
+    older = b"<metadata><version>4.1.0</version><url>esx4.zip</url></metadata></metaList>"
+    web["vendor-index.xml"] = web["vendor-index.xml"].replace(b"</metaList>", older)
+    with zipfile.ZipFile(tmp_path / "esx4.zip", "w") as archive:
+        archive.writestr("vmware.xml", "<metadataResponse/>")
+    web["esx4.zip"] = (tmp_path / "esx4.zip").read_bytes()
+    with serving(web) as server:
+        library.add(f"{server.url}/index.xml", "web")
+        depot = library.get("web")
+        assert list(depot.packages) == [A.id]
+        (warning,) = depot.warnings
+        assert "esx4.zip has no folders vibs, profiles or bulletins" in warning
+
+        server.files["esx4.zip"] = b"PK damaged"
+        with pytest.raises(FormatError, match=r"esx4\.zip is no zip"):
+            library.add(f"{server.url}/index.xml", "again")

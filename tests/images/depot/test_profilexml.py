@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from midwife.images.depot.profilexml import parse_profile, write_profile
+from midwife.images.depot.formats.profilexml import parse_profile, write_profile
 from midwife.images.errors import FormatError
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.objects.profile import ImageProfile, ProfileVib

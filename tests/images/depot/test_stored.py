@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midwife.images.depot.library import DepotLibrary
-from midwife.images.depot.records import (
+from midwife.images.depot.formats.records import (
     DepotRecord,
     Origin,
     StoredPayload,
@@ -23,7 +22,9 @@ from midwife.images.depot.records import (
     xml_line,
     xml_of,
 )
+from midwife.images.depot.kept.library import DepotLibrary
 from midwife.images.errors import FormatError, ImageError
+from midwife.images.objects.package import SoftwarePlatform
 from midwife.images.vib.container import write_vib
 from tests.peers.badfiles import driver, small_bundle
 
@@ -39,7 +40,9 @@ RECORDS = st.builds(
     payloads=st.lists(
         st.builds(StoredPayload, st.text(max_size=15), st.integers(0, 2**62), SUMS | st.just("")), max_size=3
     ).map(tuple),
-    metadata=st.binary(max_size=30),
+    platforms=st.lists(
+        st.builds(SoftwarePlatform, st.text(max_size=9), st.text(max_size=9), st.text(max_size=9)), max_size=2
+    ).map(tuple),
     origin=st.none()
     | st.builds(Origin, st.text(max_size=30), st.none() | st.integers(0, 2**62), st.none() | SUMS),
 )

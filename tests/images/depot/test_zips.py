@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midwife.images.depot import zips
-from midwife.images.depot.zips import ZipReader, member_info, member_name, stable_number
+from midwife.images.depot.formats import zips
+from midwife.images.depot.formats.zips import ZipReader, member_info, member_name, stable_number
 from midwife.images.errors import FormatError
 
 NOISE = random.Random(3).randbytes(5 << 20)

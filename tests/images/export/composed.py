@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 
-from midwife.images.depot.profilexml import parse_profile
+from midwife.images.depot.formats.profilexml import parse_profile
 from midwife.images.objects.package import SoftwarePackage
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.container import VibFile

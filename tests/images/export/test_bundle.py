@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from midwife.images.depot.bundle import OfflineBundle
 from midwife.images.depot.depot import Bulletin, ComponentSpec
+from midwife.images.depot.sources.bundle import OfflineBundle
 from midwife.images.errors import FormatError, ImageError, ProfileError, SignatureError
 from midwife.images.export.bundle import write_bundle
+from midwife.images.flow import BLOCK
 from midwife.images.objects.package import SoftwarePlatform
 from midwife.images.objects.profile import ImageProfile, ProfileVib
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.container import VibFile
-from midwife.images.vib.content import BLOCK, Vib
+from midwife.images.vib.content import Vib
 from tests.images.export.composed import in_memory, resolved_profile, with_vibs
 from tests.peers.depotmaker import Content
 from tests.peers.vibmaker import MadeVib, make_payload, vib
@@ -263,12 +264,13 @@ def test_what_was_there_before_stays_when_it_fails(tmp_path: Path) -> None:
 def test_a_vib_that_the_caller_refuses(tmp_path: Path) -> None:
     resolved, vibs = of(agent(), agent("driver"))
 
-    def check(vib: Vib) -> None:
-        if vib.package.name == "driver":
+    def checked(vib_id: str) -> Vib:
+        if "driver" in vib_id:
             raise SignatureError("driver is not signed")
+        return vibs(vib_id)
 
     with pytest.raises(SignatureError, match="driver is not signed"):
-        write_bundle(tmp_path / "x.zip", resolved, vibs, check=check)
+        write_bundle(tmp_path / "x.zip", resolved, checked)
     assert_nothing_left(tmp_path)
 
 
@@ -311,7 +313,7 @@ def test_no_room_in_the_middle(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(ImageError, match=r"no room for .*x\.zip: .*; nothing was kept; make room"):
+        with pytest.raises(ImageError, match=r"no room to write .*x\.zip: .*; nothing was kept; make room"):
             write_bundle(tmp_path / "x.zip", resolved, vibs)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.isodepot import IsoDepot
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
+from midwife.images.depot.sources.isodepot import IsoDepot
 from midwife.images.errors import ImageError, ProfileError
 from midwife.images.export.iso import write_iso
 from midwife.images.export.isoboot import boot_warnings, iso_path, isolinux_cfg
-from midwife.images.iso import import_iso
 from midwife.images.isofs import IsoReader
-from midwife.images.library import Library
 from midwife.images.objects.profile import ProfileVib
 from midwife.images.profile.resolved import ResolvedProfile
 from midwife.images.vib.content import Vib

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
 from midwife.images.errors import ImageError
 from midwife.images.export.media import Medium
-from midwife.images.iso import import_iso
-from midwife.images.library import Library
 from tests.peers.esxiso import LookAlike
 
 

@@ -15,7 +15,7 @@ from midwife.images.export.modules import (
     plan_modules,
 )
 from midwife.images.objects.constraint import SoftwareProvide
-from midwife.images.objects.package import Payload, SoftwarePackage
+from midwife.images.objects.package import Payload, SoftwarePackage, SoftwarePlatform
 from midwife.images.objects.profile import ImageProfile, ProfileVib
 from midwife.images.objects.version import SoftwareVersion
 from midwife.images.profile.resolved import ResolvedProfile
@@ -31,6 +31,7 @@ def vib(
     type_: str = "bootbank",
     overlay: bool = False,
     provides: tuple[SoftwareProvide, ...] = (),
+    products: tuple[str, ...] = (),
 ) -> SoftwarePackage:
     """A payload given as text is a vgz of that name."""
     made = tuple(Payload(one, "vgz", 1) if isinstance(one, str) else one for one in payloads)
@@ -42,6 +43,7 @@ def vib(
         overlay=overlay,
         payloads=made,
         provides=provides,
+        software_platforms=tuple(SoftwarePlatform(one, "8.0") for one in products),
     )
 
 
@@ -112,6 +114,36 @@ def test_the_list_of_esxi_67() -> None:
         "lsu_lsi_.v00 lsu_lsi_.v01 lsu_lsi_.v02 lsu_lsi_.v03 rshim_ne.v00 rshim.v00 "
         "btldr.t00 vsan.v00 tools.t00 xorg.v00"
     )
+
+
+def test_what_is_for_dpus_alone_is_not_loaded_and_takes_no_name_from_the_host() -> None:
+    """A public boot.cfg of 8.0.2 has nvmxnet3.v00 and .v01, and one kernel; its profile has twice as many."""
+    dpu = {"products": ("esxio",)}
+    both = {"products": ("embeddedEsx", "esxio")}
+    plan = plan_modules(
+        profile_of(
+            vib("esxio-base", boot("b", 10), boot("k", 50), early("s"), vendor="VMware", **dpu),
+            vib(
+                "esx-base",
+                boot("b", 10),
+                boot("k", 50),
+                early("s"),
+                vendor="VMware",
+                products=("embeddedEsx",),
+            ),
+            vib("esxio-combiner", "esxio-combiner", **both),
+            *(vib(f"nvmxnet3{name}", f"nvmxnet3{name}") for name in ("-ens", "")),
+            *(vib(f"nvmxnet3{name}-esxio", f"nvmxnet3{name}-es", **dpu) for name in ("-ens", "")),
+        )
+    )
+    assert [module.name for module in plan.loads] == [
+        "b.b00", "k.b00", "s.v00", "esxio_co.v00", "nvmxnet3.v00", "nvmxnet3.v01",
+    ]  # fmt: skip
+    assert sorted(other.name for other in plan.others) == [
+        "b.b01", "k.b01", "nvmxnet3.v02", "nvmxnet3.v03", "s.v01",
+    ]  # fmt: skip
+    with pytest.raises(ProfileError, match="no bootable kernel"):
+        plan_modules(profile_of(vib("esxio-base", boot("b", 10), **dpu)))
 
 
 def test_files_that_are_not_loaded_have_names_too() -> None:

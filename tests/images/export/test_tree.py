@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images import shelf
-from midwife.images.depot.imgdb import read_imgdb
-from midwife.images.depot.isodepot import IsoDepot
+from midwife.images.boot import imported
+from midwife.images.boot.iso import import_iso
+from midwife.images.boot.library import Library
+from midwife.images.boot.manifest import FILES, MANIFEST, read_manifest
+from midwife.images.depot.formats.imgdb import read_imgdb
+from midwife.images.depot.sources.isodepot import IsoDepot
 from midwife.images.errors import FormatError, ImageError
 from midwife.images.export.install import install_tree, profile_digest
 from midwife.images.export.tree import write_tree
-from midwife.images.iso import import_iso
-from midwife.images.library import Library
-from midwife.images.manifest import FILES, MANIFEST, read_manifest
+from midwife.images.flow import BLOCK
 from midwife.images.profile.resolved import ResolvedProfile
-from midwife.images.vib.content import BLOCK, Vib
+from midwife.images.vib.content import Vib
 from midwife.wire.bootcfg import parse
 from tests.images.export.composed import in_memory, renamed, resolved_profile, with_vibs
 from tests.peers.depotmaker import installer_files
@@ -273,7 +274,7 @@ def test_a_damaged_blob_is_found_although_it_is_only_linked(
     vib.path("i40en").write_bytes(b"?" + made.payloads[0].data[1:])
     with pytest.raises(FormatError, match="i40en: the sha-256 sum"):
         install_tree(library, resolved, lambda vib_id: Kept(vibs(vib_id), kept), "shared")
-    assert shelf.stored(library.images_dir) == []
+    assert imported.stored(library.images_dir) == []
     assert [path for path in library.images_dir.iterdir() if path.name != ".lock"] == []
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from midwife.images.objects.constraint import RELATIONS, SoftwareConstraint, SoftwareProvide
@@ -95,6 +95,7 @@ def test_the_text_of_a_constraint_is_read_back(name: str, wanted: tuple[str, str
     assert str(again) == str(constraint)
 
 
+@example("1=-")
 @given(st.text(alphabet="ab <>=-.1\t\n", max_size=12))
 def test_any_text_is_a_constraint_or_a_value_error(text: str) -> None:
     try:

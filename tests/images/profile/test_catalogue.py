@@ -163,19 +163,3 @@ def test_providers_of_that_name_come_before_newer_ones(catalogue: Catalogue) -> 
         ("libx", "1.0-1", "one"),
         ("other", "9.0-1", "two"),
     ]
-
-
-def test_updates_and_downgrades(catalogue: Catalogue) -> None:
-    host = resolved([*esxi(), agent("1.0.0-1")])
-    assert [one.package.id for one in catalogue.updates(host)] == [
-        "VMW_bootbank_i40en_2.5-1OEM.803",
-        "ACME_bootbank_i40en-acme_3.0-1OEM.803",
-        "Lab_bootbank_lab-agent_1.0.0-2",
-    ]
-    assert catalogue.downgrades(host) == ()
-    newer = resolved([*esxi()[:3], oem_driver(), agent("1.0.0-2")])
-    assert [one.package.id for one in catalogue.downgrades(newer)] == [
-        "VMW_bootbank_i40en_2.5-1OEM.803",
-        "VMW_bootbank_i40en_1.11-1vmw.803",
-        "Lab_bootbank_lab-agent_1.0.0-1",
-    ]

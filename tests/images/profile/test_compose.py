@@ -7,7 +7,7 @@ from midwife.images.errors import ProfileError
 from midwife.images.objects.package import HardwarePlatform, SoftwarePackage
 from midwife.images.objects.profile import HardwareRule
 from midwife.images.profile.catalogue import Found
-from midwife.images.profile.compose import add, change, check_unique, clone, new, remove
+from midwife.images.profile.compose import add, change, clone, new, remove
 from midwife.images.profile.resolved import ResolvedProfile
 from tests.images.profile.miniature import (
     COMMUNITY,
@@ -176,13 +176,6 @@ def test_hardware_rules_follow_the_vibs() -> None:
     done = add(resolved(esxi()), [blade], now=NOW)
     assert done.resolved.profile.rules == (HardwareRule("ACME"),)
     assert remove(done.resolved, ["blade"], now=NOW).resolved.profile.rules == ()
-
-
-def test_name_and_vendor_are_unique_together(lab: ResolvedProfile) -> None:
-    others = [resolved([]).profile]
-    with pytest.raises(ProfileError, match="there is an image profile 'lab' of 'Lab' already"):
-        check_unique(lab.profile, others)
-    check_unique(change(lab, now=NOW, vendor="ACME").resolved.profile, others)
 
 
 @given(packages)

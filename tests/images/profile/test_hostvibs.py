@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from midwife.images.errors import FormatError
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.profile.compare import compare
-from midwife.images.profile.hostvibs import parse_profile_get, parse_vib_list
+from midwife.images.profile.hostvibs import parse_vib_list
 from tests.images.profile.miniature import base, package, resolved, tools
 
 TABLE_90 = """\
@@ -190,18 +190,6 @@ def test_a_host_that_runs_the_profile_is_equal_to_it() -> None:
 def test_what_is_listed_for_dpus_only_is_not_on_the_host() -> None:
     text = TABLE_90.replace("2025-12-06    host\nesx-xs", "2025-12-06    vmdpu0\nesx-xs")
     assert "esx-base" not in {one.name for one in parse_vib_list(text).packages.values()}
-
-
-def test_the_head_of_profile_get() -> None:
-    head = parse_profile_get(
-        "(Updated) ESXi-8.0U3b-24280767-standard\n   Name: (Updated) ESXi-8.0U3b-24280767-standard\n"
-        "   Vendor: VMware, Inc.\n   Creation Time: 2024-09-25T10:50:12\n"
-        "   Modification Time: 2024-12-21T00:38:33\n   Stateless Ready: True\n"
-    )
-    assert (head.name, head.vendor) == ("(Updated) ESXi-8.0U3b-24280767-standard", "VMware, Inc.")
-    assert head.modification_time == "2024-12-21T00:38:33"
-    with pytest.raises(FormatError, match="no line `   Name: …`"):
-        parse_profile_get("Connection refused")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from midwife.images.depot.bundle import OfflineBundle
-from midwife.images.depot.loose import LooseVibs
+from midwife.images.depot.sources.bundle import OfflineBundle
+from midwife.images.depot.sources.loose import LooseVibs
 from midwife.images.errors import ProfileError
 from midwife.images.profile.catalogue import Catalogue
 from midwife.images.profile.compose import add, clone, new, remove

@@ -13,6 +13,7 @@ from pathlib import Path
 import zstandard
 from hypothesis import strategies as st
 
+from midwife.images.flow import BLOCK
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.objects.constraint import RELATIONS, SoftwareConstraint, SoftwareProvide
 from midwife.images.objects.package import (
@@ -24,7 +25,6 @@ from midwife.images.objects.package import (
     SoftwarePlatform,
 )
 from midwife.images.objects.version import SoftwareVersion
-from midwife.images.vib.content import BLOCK
 from midwife.images.vib.describe import write_descriptor
 
 DATA = Path(__file__).parents[2] / "data"

@@ -9,11 +9,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from midwife.images.flow import BLOCK
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.objects.package import SoftwarePackage
-from midwife.images.vib.content import BLOCK
 from midwife.images.vib.descriptor import parse_descriptor
-from midwife.images.vib.trust import Anchor, Anchors
+from midwife.images.vib.signing.trust import Anchor, Anchors
 
 CONFIG = """\
 [req]
@@ -59,6 +59,7 @@ class Pki:
         kind: str = "leaf",
         key: str = "rsa:2048",
         days: str = "3650",
+        digest: str = "sha256",
     ) -> None:
         """A certificate; with an issuer signed by it, else by itself. Negative ``days``: expired."""
         where = self.root
@@ -69,7 +70,7 @@ class Pki:
             ("-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key") if issuer else ("-signkey", f"{name}.key")
         )
         serial = str(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
-        self.run("x509", "-req", "-in", f"{name}.csr", *signer, "-days", days, "-set_serial", serial,
+        self.run("x509", "-req", "-in", f"{name}.csr", *signer, f"-{digest}", "-days", days, "-set_serial", serial,
                  "-extfile", "pki.cnf", "-extensions", kind, "-out", f"{name}.pem")  # fmt: skip
         assert (where / f"{name}.pem").exists()
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import lzma
 import os
 import stat
 import subprocess
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midwife.images.errors import FormatError, ImageError
-from midwife.images.vib.archive import Extracted, extract, list_files
+from midwife.images.vib.archives.archive import Extracted, extract, list_files
+from midwife.images.vib.archives.tar import read_tar
+from midwife.images.vib.archives.tarhead import TarEntry
+from midwife.images.vib.archives.vmtar import write_vmtar
+from midwife.images.vib.archives.xzstreams import unxz
 from midwife.images.vib.content import Vib
-from midwife.images.vib.tar import read_tar
-from midwife.images.vib.tarhead import TarEntry
-from midwife.images.vib.vmtar import write_vmtar
 from tests.images.vib.given import mutations, payload_of, stored_zip, vib_of, written, zipped, zstd_as_esxi
 
 DIRECTORY = TarEntry("etc", "5", mode=0o750)
@@ -84,6 +87,42 @@ def test_listed_and_unpacked(inside: bytes, type: str, tmp_path: Path) -> None:
         "opt/deep/program": "755 x = 1",
     }
     assert (tmp_path / "etc/config").stat().st_mtime == 1556630400
+
+
+def xz(data: bytes) -> bytes:
+    """As ``xz -9 --check=crc32``."""
+    return lzma.compress(data, check=lzma.CHECK_CRC32, preset=9)
+
+
+@pytest.mark.parametrize("pack", [xz, zstd_as_esxi])
+@pytest.mark.parametrize("type", ["vgz", "tgz", "vzstd"])
+def test_packed_twice_as_in_the_base_vib_and_followed_by_a_signature(
+    type: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    given = vib(pack(vmtar(*ALL)) + b"a signature for secure boot", type)
+
+    assert names(given) == ["etc", "etc/config", "opt/deep/program", "etc/link"]
+    assert unpack(given, tmp_path) == Extracted(4)
+    assert (tmp_path / "opt/deep/program").read_text() == "x = 1"
+
+
+def test_damaged_xz() -> None:
+    def refused(data: bytes, reason: str) -> None:
+        with pytest.raises(FormatError, match=rf"payload one: {reason}"):
+            names(vib(data, "vgz"))
+
+    packed = xz(vmtar(*ALL))
+    refused(packed[:60], "the xz stream is truncated")
+    refused(packed[:40] + b"?" + packed[41:], "damaged xz data")
+    greedy = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
+    refused(greedy, "damaged xz data: Memory usage limit exceeded")
+
+
+def test_xz_comes_in_pieces_however_small_it_was() -> None:
+    """3 KB that become 20 MB."""
+    bomb = lzma.compress(bytes(20 << 20))
+    sizes = [len(piece) for piece in unxz([bomb], "x")]
+    assert (max(sizes), sum(sizes)) == (1 << 20, 20 << 20)
 
 
 def test_special_modes_only_if_they_are_asked_for(tmp_path: Path) -> None:
@@ -227,6 +266,22 @@ def test_files_that_share_their_content(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_one_content_with_a_thousand_names_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vmtar of a few KB can ask for any number of copies of what is in it once."""
+    monkeypatch.setattr("midwife.images.vib.archives.planting._MOST", 5 * 50)
+    names = [TarEntry(f"opt/{number:03}", "0", 5, 0o644) for number in range(200)]
+    archive = bytearray(vmtar(*names))
+    for at in range(512, 512 * len(names), 512):
+        archive[at + 496 : at + 500] = archive[496:500]
+        archive[at + 148 : at + 156] = b" " * 8
+        archive[at + 148 : at + 156] = b"%06o\0 " % sum(archive[at : at + 512])
+    with pytest.raises(FormatError, match="nothing more of it is unpacked"):
+        unpack(vib(bytes(archive), "vgz"), tmp_path)
+    assert sum(path.stat().st_size for path in (tmp_path / "opt").iterdir()) == 5 * 50
+
+
 def test_the_permissions_of_a_directory_that_was_there_stay(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir(mode=0o700)
     unpack(vib(vmtar(*ALL, TarEntry("opt", "5", mode=0o711)), "vgz"), tmp_path)
@@ -280,7 +335,13 @@ def test_a_tar_without_its_last_padding_and_end() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(data=st.one_of(mutations(vmtar(*ALL)[:8800]), mutations(tar(*ALL, format=tarfile.PAX_FORMAT)[:4096])))
+@given(
+    data=st.one_of(
+        mutations(vmtar(*ALL)[:8800]),
+        mutations(tar(*ALL, format=tarfile.PAX_FORMAT)[:4096]),
+        mutations(xz(vmtar(*ALL))),
+    )
+)
 def test_any_bytes_are_unpacked_or_give_an_image_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

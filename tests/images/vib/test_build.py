@@ -17,10 +17,10 @@ from lxml import etree
 
 from midwife.images.errors import FormatError, ImageError
 from midwife.images.objects.acceptance import AcceptanceLevel
-from midwife.images.vib.archive import list_files
-from midwife.images.vib.build import build_vib
+from midwife.images.vib.archives.archive import list_files
 from midwife.images.vib.container import VibFile
-from midwife.images.vib.spec import VibSpec, read_spec
+from midwife.images.vib.making.build import build_vib
+from midwife.images.vib.making.spec import VibSpec, read_spec
 from midwife.images.vib.verify import verify_vib
 from midwife.site.validate import known_keys
 
@@ -249,7 +249,7 @@ def test_a_failed_build_leaves_the_old_file(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("midwife.images.vib.build.write_vib", full)
+    monkeypatch.setattr("midwife.images.vib.making.build.write_vib", full)
     with pytest.raises(ImageError, match="No space left on device"):
         built(folder, out)
     assert out.read_bytes() == before

@@ -114,8 +114,10 @@ def test_dates_as_real_tools_write_them(text: str, moment: datetime) -> None:
     ["yesterday", "2019-13-01T00:00:00", "2019-02-30", "2019-01-01T25:00:00", "0000-01-01", "20190101",
      "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-01:00", "2019-01-01T00:00:00+99:00"],
 )  # fmt: skip
-def test_what_is_no_date(text: str) -> None:
-    refused(f"<release-date>{text}</release-date>", "release-date: .* is not a date")
+def test_what_is_no_date_keeps_no_vib_from_being_used(text: str) -> None:
+    parsed = parse_descriptor(f"<vib>{LEAST}<release-date>{text}</release-date></vib>".encode())
+    assert parsed.package.release_date is None
+    assert any("release-date: " in warning and "is not a date" in warning for warning in parsed.warnings)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midwife.images.errors import FormatError
+from midwife.images.flow import BLOCK
 from midwife.images.objects.package import Checksum, Payload
-from midwife.images.vib.content import BLOCK
-from midwife.images.vib.payload import check_payload, preferred_checksum, unpacked
+from midwife.images.vib.archives.payload import check_payload, preferred_checksum, unpacked
 from tests.images.vib.given import mutations, payload_of, stored_zip, sums, vib_of, zipped, zstd_as_esxi
 
 TEXT = b"".join(b"line %d of a module\n" % number for number in range(20_000))

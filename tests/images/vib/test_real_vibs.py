@@ -8,10 +8,10 @@ from pathlib import Path
 import arpy
 import pytest
 
-from midwife.images.vib.archive import extract, list_files
+from midwife.images.vib.archives.archive import extract, list_files
+from midwife.images.vib.archives.payload import check_payload
 from midwife.images.vib.container import VibFile, write_vib
 from midwife.images.vib.descriptor import DepotFields, parse_descriptor, write_descriptor
-from midwife.images.vib.payload import check_payload
 from tests.images.vib.given import REAL_BUNDLES, REAL_VIBS
 
 SHORT = [path.name[:8] for path in REAL_VIBS]

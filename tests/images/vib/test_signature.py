@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from midwife.images.errors import FormatError, SignatureError
 from midwife.images.objects.acceptance import AcceptanceLevel
-from midwife.images.vib.cms import parse_signature
-from midwife.images.vib.signature import Anchors, check_level, prove
-from midwife.images.vib.trust import VMWARE, site_anchors
+from midwife.images.vib.signing.cms import parse_signature
+from midwife.images.vib.signing.signature import Anchors, prove
+from midwife.images.vib.signing.trust import VMWARE, site_anchors
 
 from .opensslpki import MemoryVib, Pki, anchors_of, descriptor, new_pki
 
@@ -77,8 +77,6 @@ def test_who_may_not(
     proof = prove(vib, anchors)
     assert reason in proof.reason
     assert proof.level is AcceptanceLevel.COMMUNITY
-    with pytest.raises(SignatureError, match=r"Nics_bootbank_nic_1\.0-1 claims to be .*, but its sign"):
-        check_level(vib, anchors)
 
 
 def test_openssl_refuses_the_same_chains(pki: Pki) -> None:
@@ -106,7 +104,7 @@ def test_a_changed_signature(pki: Pki, anchors: Anchors) -> None:
     attributes = parse_signature(der).signers[0].attributes[4:]
     moment = re.search(rb"\d{12}Z", attributes)
     assert moment
-    for at in (der.index(moment[0]) + 11, len(der) - 20):
+    for at in (der.rindex(moment[0]) + 11, len(der) - 20):  # a certificate may be of the same second
         changed = der[:at] + bytes([der[at] ^ 1]) + der[at + 1 :]
         bad = good.but(signature=changed)
         assert prove(bad, anchors).reason == "its signature is broken: the signer's key does not fit it"
@@ -194,6 +192,22 @@ def test_a_revoked_certificate(pki: Pki, anchors: Anchors, tmp_path: Path) -> No
 
     foreign = anchors.with_file(tmp_path / "stranger.crl")  # of the same name
     assert "is not signed by it" in prove(accepted, foreign).reason
+
+
+@pytest.mark.parametrize(("digest", "believed"), [("sha1", True), ("md5", False)])
+def test_certificates_of_the_time_of_esxi_5(
+    digest: str, believed: bool, pki: Pki, anchors: Anchors, tmp_path: Path
+) -> None:
+    """Signed with SHA-1, like the list of those that were revoked."""
+    pki.make("old", "/O=Old Nics/CN=VIB Signing", "root", digest=digest)
+    vib = signed(pki, "partner", "old", "root")
+    assert prove(vib, anchors).proven is believed
+
+    (pki.root / "index.txt").write_text("")
+    (pki.root / "number").write_text("01\n")
+    pki.run("ca", "-gencrl", "-config", "pki.cnf", "-name", "list", "-keyfile", "root.key", "-cert", "root.pem",
+            "-md", digest, "-out", tmp_path / "old.crl")  # fmt: skip
+    assert prove(vib, anchors.with_file(tmp_path / "old.crl")).proven is believed
 
 
 def test_the_site_fills_a_gap_and_adds_anchors(pki: Pki, anchors: Anchors, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from midwife.images.objects.acceptance import AcceptanceLevel
 from midwife.images.vib.container import VibFile
-from midwife.images.vib.trust import Anchor, Anchors
+from midwife.images.vib.signing.trust import Anchor, Anchors
 from midwife.images.vib.verify import verify_vib
 from tests.peers.esximage import Content, Pki
 from tests.peers.vibmaker import make_payload, make_vib

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midwife.images.errors import FormatError
+from midwife.images.vib.archives.payload import unpacked
+from midwife.images.vib.archives.tarhead import TarEntry
+from midwife.images.vib.archives.vmtar import VmtarReader, write_vmtar
 from midwife.images.vib.container import VibFile
-from midwife.images.vib.payload import unpacked
-from midwife.images.vib.tarhead import TarEntry
-from midwife.images.vib.vmtar import VmtarReader, write_vmtar
 from tests.images.vib.given import DATA, REAL_VIBS, mutations, written
 
 DIRECTORY = TarEntry("etc", "5", mode=0o755)

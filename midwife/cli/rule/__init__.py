@@ -1,0 +1,1 @@
+"""``midwife rule``: rules of the site, one module for each few commands."""

@@ -1,0 +1,1 @@
+"""``midwife ruleset``: the working set and the active set."""

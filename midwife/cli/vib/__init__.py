@@ -1,0 +1,1 @@
+"""``midwife vib``: one module for each group of its subcommands; ``command.py`` has the command itself."""

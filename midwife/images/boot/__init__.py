@@ -1,0 +1,1 @@
+"""The boot image library: imported ESXi images and Linux pairs, as `serve` gives them to hosts."""

@@ -1,0 +1,1 @@
+"""The depot library below ``<data>/depots``: records, payloads, and how both are filled."""

@@ -1,0 +1,1 @@
+"""Whatever is opened as a depot: bundles, folders, VIBs, ISOs, image databases, addresses."""

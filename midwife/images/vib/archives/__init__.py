@@ -1,0 +1,1 @@
+"""Payloads and the archives in them: compressions, tar, vmtar, unpacking."""
