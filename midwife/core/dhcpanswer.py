@@ -13,7 +13,7 @@ from uuid import UUID
 
 from midwife.core.facts import Facts, Firmware
 from midwife.wire.dhcp import BOOTREPLY, BOOTREQUEST, DhcpPacket
-from midwife.wire.dhcpoptions import MessageType, Option, PxeOption, suboptions_of
+from midwife.wire.dhcpoptions import MessageType, Option, PxeOption, suboptions_of, vlan_of
 from midwife.wire.identity import clean_hostname, parse_uuid, swap_uuid
 
 __all__ = [
@@ -154,6 +154,7 @@ def facts_of(packet: DhcpPacket) -> Facts:
         ipv4=_own_address(packet),
         firmware=_firmware(packet),
         relay=packet.giaddr if packet.relayed else "",
+        vlan=vlan_of(packet.option(Option.RELAY_INFO) or b"") if packet.relayed else "",
     )
 
 

@@ -15,7 +15,7 @@ _MOST_MACS = 32  # a caller may claim new ones with every packet; no machine has
 
 ASKABLE = (
     *("asset", "domain", "family", "firmware", "hostname", "ipv4", "ipv6", "model", "oemstring"),
-    *("relay", "serial", "uuid", "vendor", "version"),
+    *("relay", "serial", "uuid", "vendor", "version", "vlan"),
 )
 """What a machine that could be asked either told or does not have: every attribute but the MAC address, also those
 that iPXE does not know, because nobody else will tell them before it boots."""
@@ -55,6 +55,8 @@ class Facts:
     firmware: Firmware = Firmware.UNKNOWN
     relay: str = ""
     """Address of the DHCP relay (giaddr), if the request came through one."""
+    vlan: str = ""
+    """Number of the VLAN that the DHCP relay names (option 82)."""
     version: str = ""
     """What the booted system calls itself: "VMware ESXi 8.0.3 build-24022510"."""
     asked: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ class Facts:
             "firmware": (str(self.firmware),),
             "relay": (self.relay,),
             "version": (self.version,),
+            "vlan": (self.vlan,),
         }
         told = {name: values for name, values in known.items() if any(values)}
         return told | {name: () for name in self.asked if name not in told}

@@ -47,6 +47,7 @@ _EVERY = (
     Attribute("uuid", "uuid", "SMBIOS UUID, in either byte order"),
     Attribute("vendor", "text", "SMBIOS manufacturer"),
     Attribute("version", "text", "what the booted system calls itself", extension=True),
+    Attribute("vlan", "text", "number of the VLAN that the DHCP relay names", extension=True),
 )
 ATTRIBUTES: Mapping[str, Attribute] = {one.name: one for one in _EVERY}
 """By name; ``attribute()`` knows the labels too."""

@@ -5,6 +5,7 @@ Implements the pieces of RFC 2132, RFC 3004 (option 77), RFC 4578 (93, 94, 97) a
 "not there", because a boot must not fail over an option that nobody needs.
 """
 
+import re
 from enum import IntEnum
 from uuid import UUID
 
@@ -20,6 +21,7 @@ __all__ = [
     "suboptions_of",
     "text_of",
     "user_classes_of",
+    "vlan_of",
 ]
 
 
@@ -132,6 +134,27 @@ def guid_of(data: bytes) -> str:
     (seen: QEMU's ``-uuid 11223344-5566-7788-…`` sends 00 44 33 22 11 66 55 88 77 …).
     """
     return str(UUID(bytes_le=data[1:])) if len(data) == 17 and data[0] == 0 else ""
+
+
+def vlan_of(data: bytes) -> str:
+    """The VLAN that a relay names in option 82, as a number; "" if it names none.
+
+    RFC 3046 leaves the circuit id (sub-option 1) to the vendors. Two of their forms are read: Cisco's (0, 4, VLAN
+    in two bytes, module, port) and texts that say ``vlan17`` somewhere, as Juniper's do.
+    """
+    at = 0
+    while at + 2 <= len(data):
+        code, length = data[at], data[at + 1]
+        circuit = data[at + 2 : at + 2 + length]
+        if code == 1 and len(circuit) == length:
+            if len(circuit) == 6 and circuit[:2] == b"\x00\x04":
+                number = int.from_bytes(circuit[2:4])
+            else:
+                match = re.search(rb"vlan[ -]?([0-9]{1,4})(?![0-9])", circuit, re.IGNORECASE)
+                number = int(match[1]) if match else 0
+            return str(number) if 1 <= number <= 4094 else ""
+        at += 2 + length
+    return ""
 
 
 def suboptions_of(data: bytes) -> dict[int, bytes]:

@@ -196,6 +196,25 @@ class TestRelays:
         assert reply.packet.server_id == PROXY
         assert facts_of(self.RELAYED).relay == "10.9.0.1"
 
+    @pytest.mark.parametrize(
+        ("information", "vlan"),
+        [
+            (b"\x01\x06\x00\x04\x00\x11\x01\x02", "17"),  # Cisco: VLAN 17, module 1, port 2
+            (b"\x02\x02ab\x01\x06\x00\x04\x0f\xfe\x01\x02", "4094"),  # after the remote id
+            (b"\x01\x12ge-0/0/1.0:vlan100", "100"),
+            (b"\x01\x07VLAN-42", "42"),
+            (b"\x01\x04ge-0", ""),
+            (b"\x01\x09vlan12345", ""),
+            (b"\x01\x06\x00\x04\x0f\xff\x01\x02", ""),  # 4095 is no VLAN
+            (b"\x01\x09vlan", ""),  # cut short
+            (b"\x01", ""),
+        ],
+    )
+    def test_the_relay_may_name_the_vlan(self, information: bytes, vlan: str) -> None:
+        packet = replace(with_option(EDK2, 82, information), giaddr="10.9.0.1")
+        assert facts_of(packet).vlan == vlan
+        assert facts_of(replace(packet, giaddr="0.0.0.0")).vlan == "", "a machine's own word for it is none"
+
     @pytest.mark.parametrize("giaddr", ["127.0.0.1", "224.0.0.1", "255.255.255.255"])
     def test_a_forged_relay_address_gets_nothing(self, giaddr: str) -> None:
         assert "check the relay agent" in silence(replace(self.RELAYED, giaddr=giaddr))
