@@ -103,25 +103,23 @@ def show_profile(opened: "Opened") -> None:
 def show_findings(findings: Sequence["Finding"], *, err: bool = False) -> None:
     """Each with its reason and what would mend it, wrapped as paragraphs."""
     for finding in findings:
-        kind = click.style(f"{finding.kind}:", bold=True)
-        text = textwrap.fill(
-            printable(finding.reason),
-            _WIDTH,
-            subsequent_indent="    ",
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-        click.echo(f"  {kind} {text}", err=err)
+        head = f"  {finding.kind}:"
+        text = _paragraph(printable(finding.reason), f"{head} ")
+        click.echo(click.style(head, bold=True) + text[len(head) :], err=err)
         if finding.remedy:
-            remedy = textwrap.fill(
-                printable(finding.remedy),
-                _WIDTH,
-                initial_indent="    ",
-                subsequent_indent="    ",
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-            click.echo(remedy, err=err)
+            click.echo(_paragraph(printable(finding.remedy), "    "), err=err)
+
+
+def _paragraph(text: str, indent: str) -> str:
+    """As wide as the rest; ids of VIBs stay whole, so that they can be copied."""
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def verdict(resolved: "ResolvedProfile", findings: Sequence["Finding"]) -> str:
