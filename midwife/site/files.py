@@ -5,16 +5,45 @@ The lock is on the directory itself, so nothing of it shows in the user's versio
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["FileRefused", "inside", "locked", "unchanged", "write"]
+__all__ = ["FileRefused", "inside", "locked", "read", "replace", "unchanged", "write"]
 
 
 class FileRefused(ValueError):
-    """The file must not be written; the message says which and why."""
+    """The file cannot be read, or must not be written; the message says which and why."""
+
+
+def read(root: Path, file: str, most: int) -> bytes | None:
+    """A file of the site, None if there is none. Raises FileRefused.
+
+    Of one with more than ``most`` bytes one byte more is given: whoever parses it says that it is too large.
+    """
+    path = root / file
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+            raise FileRefused(f"{file} is not a regular file")
+        with path.open("rb") as stream:
+            return stream.read(most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileRefused(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def replace(root: Path, file: str, before: bytes | None, raw: bytes) -> None:
+    """Write a file that was ``before`` when it was read (None: it was not there). Raises FileRefused."""
+    try:
+        path = inside(root, root / file)
+        with locked(path.parent):
+            unchanged(root, file, before)
+            write(path, raw, new=before is None)
+    except OSError as error:
+        raise FileRefused(f"{file} cannot be written: {error.strerror}") from None
 
 
 def inside(root: Path, path: Path) -> Path:

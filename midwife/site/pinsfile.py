@@ -4,13 +4,13 @@ The file is written only if it is still as it was read, and only if it says afte
 nothing of who decides what a host gets; ``site.load`` checks the site as a whole.
 """
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from midwife.site import files
 from midwife.site.draft import Draft, read_pins
-from midwife.site.files import FileRefused, inside, locked, unchanged, write
+from midwife.site.files import FileRefused
 from midwife.site.model import Items
 from midwife.site.problems import Problem
 from midwife.site.validate import validate
@@ -47,17 +47,11 @@ class PinsFile:
 
 def read(root: Path) -> PinsFile:
     """The site's pins. Raises PinsFileError with everything that is wrong with them."""
-    path = root / FILE
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
-            raise PinsFileError(f"{FILE} is not a regular file")
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)  # that it is too large, the parser says
-    except FileNotFoundError:
-        return PinsFile(root, None, {})
-    except OSError as error:
-        raise PinsFileError(f"{FILE}: cannot be read: {error.strerror}") from None
-    return PinsFile(root, raw, _parsed(raw))
+        raw = files.read(root, FILE, MAX_BYTES)
+    except FileRefused as error:
+        raise PinsFileError(str(error)) from None
+    return PinsFile(root, raw, _parsed(raw)) if raw is not None else PinsFile(root, None, {})
 
 
 def make_items(given: Mapping[str, str]) -> Items:
@@ -65,8 +59,7 @@ def make_items(given: Mapping[str, str]) -> Items:
     problems: list[Problem] = []
     items = validate(Items, dict(given), Place(Document(FILE, None)), problems)
     if items is None or problems:
-        said = (f"{problem.what}; {problem.hint}" if problem.hint else problem.what for problem in problems)
-        raise PinsFileError("\n".join(said))
+        raise PinsFileError("\n".join(problem.said for problem in problems))
     return items
 
 
@@ -85,14 +78,9 @@ def save(file: PinsFile, pins: Mapping[str, Items]) -> PinsFile:
     if _parsed(raw) != pins:
         raise PinsFileError(f"{FILE} is not changed: write one key a line, or change it yourself")
     try:
-        path = inside(file.root, file.root / FILE)
-        with locked(path.parent):
-            unchanged(file.root, FILE, file.raw)
-            write(path, raw, new=file.raw is None)
+        files.replace(file.root, FILE, file.raw, raw)
     except FileRefused as error:
         raise PinsFileError(str(error)) from None
-    except OSError as error:
-        raise PinsFileError(f"{FILE} cannot be written: {error.strerror}") from None
     return PinsFile(file.root, raw, dict(pins))
 
 

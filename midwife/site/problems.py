@@ -31,7 +31,12 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         mark = "warning: " if self.level == "warning" else ""
-        return plain(f"{place}: {mark}{self.what}" + (f"; {self.hint}" if self.hint else ""))
+        return plain(f"{place}: {mark}{self.said}")
+
+    @property
+    def said(self) -> str:
+        """What is wrong and what to do, without the place."""
+        return f"{self.what}; {self.hint}" if self.hint else self.what
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for ``midwife check -o json``."""

@@ -5,15 +5,15 @@ a rule is, not whether its image exists: ``site.load`` checks the site as a whol
 written.
 """
 
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from midwife.rules.sets import RuleSets
+from midwife.site import files
 from midwife.site.checks.rules import check_names, rule_sets
 from midwife.site.draft import Draft, read_rules
-from midwife.site.files import FileRefused, inside, locked, unchanged, write
+from midwife.site.files import FileRefused
 from midwife.site.model import Rule
 from midwife.site.problems import Problem
 from midwife.site.validate import validate
@@ -53,17 +53,11 @@ class RulesFile:
 
 def read(root: Path) -> RulesFile:
     """The site's rules. Raises RulesFileError with everything that is wrong with them."""
-    path = root / FILE
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
-            raise RulesFileError(f"{FILE} is not a regular file")
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)  # that it is too large, the parser says
-    except FileNotFoundError:
-        return RulesFile(root, None, RuleSets())
-    except OSError as error:
-        raise RulesFileError(f"{FILE}: cannot be read: {error.strerror}") from None
-    return RulesFile(root, raw, parse(raw))
+        raw = files.read(root, FILE, MAX_BYTES)
+    except FileRefused as error:
+        raise RulesFileError(str(error)) from None
+    return RulesFile(root, raw, parse(raw)) if raw is not None else RulesFile(root, None, RuleSets())
 
 
 def make_rule(name: str, patterns: Sequence[str] | None, items: Mapping[str, str]) -> Rule:
@@ -76,8 +70,7 @@ def make_rule(name: str, patterns: Sequence[str] | None, items: Mapping[str, str
         )
     rule = validate(Rule, data, Place(Document(FILE, None)), problems)
     if rule is None or problems:
-        said = (f"{problem.what}; {problem.hint}" if problem.hint else problem.what for problem in problems)
-        raise RulesFileError("\n".join(said))
+        raise RulesFileError("\n".join(problem.said for problem in problems))
     return rule
 
 
@@ -110,14 +103,9 @@ def write_text(file: RulesFile, raw: bytes) -> RulesFile:
     """The file with another text. Raises RulesFileError: the text is none, or somebody else changed the file."""
     sets = parse(raw)
     try:
-        path = inside(file.root, file.root / FILE)
-        with locked(path.parent):
-            unchanged(file.root, FILE, file.raw)
-            write(path, raw, new=file.raw is None)
+        files.replace(file.root, FILE, file.raw, raw)
     except FileRefused as error:
         raise RulesFileError(str(error)) from None
-    except OSError as error:
-        raise RulesFileError(f"{FILE} cannot be written: {error.strerror}") from None
     return RulesFile(file.root, raw, sets)
 
 
