@@ -67,6 +67,19 @@ class Answer:
         return self.host.options if self.host else ""
 
     @property
+    def wanting(self) -> tuple[str, ...]:
+        """Attributes to ask for where a loader can hand over to iPXE: they could change what it gets."""
+        return tuple(
+            dict.fromkeys([*self.missing, *(name for one in self.unsettled.values() for name in one)])
+        )
+
+    @property
+    def asking(self) -> str:
+        """In one line, what it is asked for."""
+        are = "is not known, and it" if len(self.wanting) == 1 else "are not known, and they"
+        return f"its {_listed(self.wanting)} {are} could change what it gets: it is asked first"
+
+    @property
     def unmatched(self) -> bool:
         """Whether it waits because neither its file nor a rule gives it an image."""
         return self.reasons[-1:] == (_NO_IMAGE,)
@@ -209,8 +222,7 @@ class _Draft:
         return Action.WAIT, (), ""
 
     def _ask(self, missing: tuple[str, ...]) -> tuple[Action, tuple[str, ...], str]:
-        are = "is not known, and it" if len(missing) == 1 else "are not known, and they"
-        self.reasons.append(f"its {_listed(missing)} {are} could change what it gets: it is asked first")
+        self.reasons.append(Answer(Action.ASK, "", missing=missing).asking)
         return Action.ASK, missing, ""
 
     def _unsure(self) -> dict[str, tuple[str, ...]]:

@@ -3,12 +3,13 @@
 from midwife.core.decide import Action, Answer
 from midwife.core.dhcpanswer import Decision, NetbootTarget
 from midwife.core.facts import Firmware
+from midwife.images.boot import loaders
 from midwife.images.boot.library import BootImage, Library
 from midwife.images.errors import ImageError
 from midwife.serve.render import Urls
 from midwife.site.model import Site
 
-__all__ = ["dhcp_decision", "netboot_target"]
+__all__ = ["dhcp_decision", "may_ask", "netboot_target"]
 
 
 def dhcp_decision(site: Site, library: Library, answer: Answer, firmware: Firmware) -> Decision:
@@ -26,6 +27,16 @@ def dhcp_decision(site: Site, library: Library, answer: Answer, firmware: Firmwa
     except ImageError as error:
         return Decision(None, str(error))
     return Decision(netboot_target(site, image, firmware), answer.reasons[0])
+
+
+def may_ask(kind: str, answer: Answer, site: Site) -> bool:
+    """Whether this configuration hands over to iPXE, which tells SMBIOS values, before anything is booted.
+
+    PXELINUX can. It is for BIOS machines, so no Secure Boot stands in the way; that is why it also asks for what
+    counts only after the boot, which UEFI machines are not asked for (they settle it when they call back).
+    """
+    asks = answer.action in (Action.ASK, Action.BOOT) and bool(answer.wanting)
+    return kind == "pxelinux" and asks and loaders.find("ipxe.lkrn", site.root) is not None
 
 
 def _asking(site: Site) -> NetbootTarget:

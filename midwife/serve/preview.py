@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from midwife.core.decide import Action, Answer, decide
 from midwife.core.dhcpanswer import Decision, Silence, answer, example_request
 from midwife.core.facts import Facts, Firmware
-from midwife.images.boot import loaders
 from midwife.images.boot.library import BootImage, Library
-from midwife.serve.netboot import dhcp_decision
+from midwife.serve.netboot import dhcp_decision, may_ask
 from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.dhcp import describe
@@ -55,13 +54,12 @@ class Preview:
         found = self.decide(facts)
         if found.action is Action.LOCAL:
             return self._renderer.local(kind, found)
+        if may_ask(kind, found, self.site):
+            return self._renderer.ask(found, facts)
         image = self.image(found)
         if image is None:
             if found.action is Action.ASK and kind == "ipxe":
                 raise RenderError(f"it hangs on what iPXE tells: {found.why}")
-            asks = found.action is Action.ASK and kind == "pxelinux"
-            if asks and loaders.find("ipxe.lkrn", self.site.root):
-                return self._renderer.ask(found, facts)
             return self._renderer.wait(kind, found, facts)
         return self._renderer.text(kind, found, facts, image, SAMPLE_ATTEMPT, SAMPLE_TOKEN, proto)
 

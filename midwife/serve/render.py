@@ -156,7 +156,7 @@ class Renderer:
 
     def ask(self, answer: Answer, facts: Facts) -> bytes:
         """PXELINUX loads iPXE, which can be asked for what PXELINUX does not tell."""
-        values = {"name": answer.name, "facts": _printable(facts), "why": _line(answer.why)}
+        values = {"name": answer.name, "facts": _printable(facts), "why": _line(answer.asking)}
         return self._render("ask.pxelinux.j2", values)
 
     def _values(
@@ -237,7 +237,7 @@ def _untold(answer: Answer) -> str:
 def _advice(answer: Answer) -> str:
     """What to do, in a line."""
     if answer.missing:
-        return "let DHCP send it iPXE, or write image, configuration and boot into its host file"
+        return "let DHCP send it iPXE, or write image and boot into its host file"
     return f"midwife {'rule suggest' if answer.unmatched else 'explain'} {answer.name}"
 
 

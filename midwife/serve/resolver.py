@@ -21,6 +21,7 @@ from midwife.serve.attempts import Attempts
 from midwife.serve.hostrows import TooManyStrangersError
 from midwife.serve.messages import Ask, Content, Found, Outcome, Refused, split_attempt
 from midwife.serve.names import BadName, clean, parse_bootcfg, parse_pxelinux
+from midwife.serve.netboot import may_ask
 from midwife.serve.render import SAMPLE_ATTEMPT, SAMPLE_TOKEN, Renderer, RenderError
 from midwife.site.model import Site
 from midwife.wire.identity import InvalidIdentity, clean_hostname, clean_serial, parse_mac, parse_uuid
@@ -198,6 +199,10 @@ class Resolver:
         if answer.action is Action.LOCAL:
             self._attempts.local(answer, facts, f"{kind} over {ask.proto}")
             return Content(ask.id, self._renderer.local(kind, answer))
+        if may_ask(kind, answer, self._site):
+            text = f"{kind} asked by {ask.client}: {answer.asking}, through iPXE"
+            self._attempts.seen(answer, facts, "asked", text, {"missing": list(answer.wanting)})
+            return Content(ask.id, self._renderer.ask(answer, self._recorded(facts).merged(facts)))
         if answer.action in (Action.WAIT, Action.ASK):
             return self._nothing(ask, answer, facts, kind)
         image = self._bootable(kind, answer, facts, ask)
@@ -210,14 +215,9 @@ class Resolver:
         return Content(ask.id, body, attempt=grant.attempt)
 
     def _nothing(self, ask: Ask, answer: Answer, facts: Facts, kind: str) -> Content:
-        """It waits, and its console says why; where the loader can hand over to iPXE, it is asked first."""
+        """It waits, and its console says why."""
         told = f"{kind} asked by {ask.client}: {answer.why}"
         known = self._recorded(facts).merged(facts)
-        if answer.action is Action.ASK and kind == "pxelinux" and loaders.find("ipxe.lkrn", self._site.root):
-            self._attempts.seen(
-                answer, facts, "asked", f"{told}, through iPXE", {"missing": list(answer.missing)}
-            )
-            return Content(ask.id, self._renderer.ask(answer, known))
         waits = replace(answer, action=Action.WAIT)  # it cannot be asked
         self._attempts.seen(waits, facts, "no-image", told, {"missing": list(answer.missing)})
         return Content(ask.id, self._renderer.wait(kind, answer, known))

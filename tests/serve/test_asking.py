@@ -12,7 +12,7 @@ from midwife.images.boot.manifest import read_manifest, write_manifest
 from midwife.images.objects.profile import HardwareRule
 from midwife.serve.netboot import dhcp_decision
 from midwife.serve.preview import Preview
-from midwife.site.model import Host
+from midwife.site.model import Host, Items, Rule
 from midwife.wire.identity import dashed_mac
 
 from .deciding import World, make_site
@@ -73,7 +73,7 @@ def test_pxelinux_without_ipxe_says_what_is_missing(world: World, monkeypatch: p
         "SAY midwife has nothing to boot for this machine: not known, and not to be asked here: serial"
         in text
     )
-    assert "let DHCP send it iPXE, or write image, configuration and boot into its host file" in text
+    assert "let DHCP send it iPXE, or write image and boot into its host file" in text
     assert "TIMEOUT 300" in text
 
 
@@ -81,7 +81,7 @@ def test_mboot_cannot_be_asked_and_its_title_says_so(world: World) -> None:
     text = world.text(f"{dashed_mac(MAC)}/boot.cfg")
     assert text == (
         "title=midwife has nothing to boot: not known, and not to be asked here: serial. let DHCP send it iPXE, "
-        f"or write image, configuration and boot into its host file. This is mac {MAC}\n"
+        f"or write image and boot into its host file. This is mac {MAC}\n"
         "timeout=30\nkernel=nothing-to-boot\nerrtimeout=30\n"
     )
     assert world.kinds("esx-07") == ["no-image"]
@@ -145,3 +145,19 @@ def test_location_and_script_bundle_are_recorded_with_the_attempt(tmp_path: Path
     assert (attempt.answer["location"], attempt.answer["script-bundle"]) == ("Lab/Rack 7", "lab.tgz")
     assert attempt.answer["given-by"] == {"image": "'all'", "location": "'all'", "script-bundle": "'all'"}
     world.close()
+
+
+def test_what_counts_after_the_boot_is_asked_where_it_costs_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PXELINUX can hand over to iPXE; mboot cannot, and boots: the call after the boot settles the rest."""
+    later = Rule(name="later", patterns=("asset=A-1",), items=Items(configuration="base"))
+    host = Host(name="esx-07", macs=(MAC,), boot="stateless", image="8.0U3")
+    site = world.site.model_copy(update={"hosts": (host,), "rules": (later,)})
+    monkeypatch.setattr(world.resolver, "_site", site)
+    pxelinux, mboot = f"pxelinux.cfg/{dashed_mac(MAC)}", f"{dashed_mac(MAC)}/boot.cfg"
+    assert "KERNEL ipxe.lkrn" in world.text(pxelinux, "tftp")
+    assert "SAY midwife: its asset is not known" in world.text(pxelinux, "tftp")
+    assert "kernel=b.b00" in world.text(mboot)
+    monkeypatch.setattr(loaders, "find", lambda *_: None)
+    assert "mboot.c32" in world.text(pxelinux, "tftp"), "without iPXE it boots, too"
