@@ -9,6 +9,8 @@ import click
 from midwife.cli.common import echo_json, output_option, printable, site_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from midwife.core.decide import Answer
     from midwife.core.facts import Facts
     from midwife.serve.preview import Preview
@@ -31,7 +33,7 @@ def command(machine: str, output: str, site: Path) -> None:
         echo_json(_data(preview, facts, answer))
         return
     _facts(facts)
-    _decision(answer)
+    _decision(answer, _extensions(preview, answer))
     _dhcp(preview, facts)
     _files(preview, facts)
 
@@ -50,7 +52,7 @@ def _facts(facts: "Facts") -> None:
         click.echo(f"  {name:<12} {printable(str(told))}")
 
 
-def _decision(answer: "Answer") -> None:
+def _decision(answer: "Answer", extensions: "Mapping[str, list[str]]") -> None:
     _heading("Decision")
     what = {
         "boot": f"boots {answer.image} ({answer.mode})",
@@ -65,6 +67,22 @@ def _decision(answer: "Answer") -> None:
     _heading("Because")
     for reason in answer.reasons:
         click.echo(f"  - {printable(reason)}")
+    for rule, patterns in extensions.items():
+        told = ", ".join(map(printable, patterns))
+        click.echo(f"  (rule {printable(rule)!r}: {told} is an extension of midwife's)")
+
+
+def _extensions(preview: "Preview", answer: "Answer") -> "Mapping[str, list[str]]":
+    """Of the rules that gave it something, the patterns that Auto Deploy would refuse."""
+    from midwife.rules.patterns import parse_pattern
+
+    gave = set(answer.given_by.values())
+    found = {
+        rule.name: [text for text in rule.patterns if parse_pattern(text).extension]
+        for rule in preview.site.rules
+        if repr(rule.name) in gave
+    }
+    return {name: patterns for name, patterns in found.items() if patterns}
 
 
 def _dhcp(preview: "Preview", facts: "Facts") -> None:
@@ -118,6 +136,7 @@ def _data(preview: "Preview", facts: "Facts", answer: "Answer") -> dict[str, Any
             "missing": list(answer.missing),
             "refused": answer.refused,
             "reasons": list(answer.reasons),
+            "extensions": _extensions(preview, answer),
         },
         "dhcp": [asdict(path) for path in preview.paths(facts)] if facts.mac else [],
         "ipxe": _text(preview, facts, "ipxe", "http"),

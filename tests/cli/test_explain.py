@@ -48,6 +48,7 @@ def test_a_host_by_any_of_its_names(site: Path, machine: str) -> None:
         "script_bundle": "",
         "missing": [],
         "refused": "",
+        "extensions": {},
         "reasons": [
             f"host file esx-01 has its MAC address {MACS['esx-01']}",
             "image rescue: host file esx-01",
@@ -128,3 +129,14 @@ def test_a_site_with_errors(site: Path) -> None:
 def test_it_starts_nothing(site: Path) -> None:
     explain(site, "esx-01")
     assert not (site / "data" / "midwife.db").exists()
+
+
+def test_patterns_that_auto_deploy_would_refuse_are_marked(site: Path) -> None:
+    (site / "rules.yaml").write_text(
+        "rules:\n  - {name: mine, patterns: 'mac!=52:54:00:00:00:99', items: {image: rescue}}\n"
+        "  - {name: rest, patterns: all, items: {image: rescue, boot: stateless}}\n"
+    )
+    told = explain(site, STRANGER)["decision"]
+    assert told["extensions"] == {"mine": ["mac!=52:54:00:00:00:99"]}
+    text = midwife("explain", STRANGER, "--site", site).stdout
+    assert "(rule 'mine': mac!=52:54:00:00:00:99 is an extension of midwife's)" in text
