@@ -4,7 +4,8 @@ The site layer knows neither depots nor what is in an image; so this looks after
 no errors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from midwife.site.imageprofile import ImageProfileFile
     from midwife.site.problems import Problem
 
-__all__ = ["image_warnings", "profile_warnings"]
+__all__ = ["image_warnings", "invalid_profiles", "profile_warnings"]
+
+
+_VALIDATE = "midwife image validate"
 
 
 def profile_warnings(site: Path) -> "Iterator[Problem]":
@@ -24,6 +28,19 @@ def profile_warnings(site: Path) -> "Iterator[Problem]":
     workshop = Workshop(site)
     for found in workshop.files():
         yield from _of_one(workshop, found)
+
+
+def invalid_profiles(site: Path, names: Collection[str]) -> "Iterator[Problem]":
+    """Of the image profiles with these names those that do not validate, as errors. Raises nothing.
+
+    One whose depots are not here cannot be judged, and its image may be as good as ever: it is passed over.
+    """
+    workshop = Workshop(site)
+    for found in workshop.files():
+        if found.value.name in names:
+            for problem in _of_one(workshop, found):
+                if problem.hint.startswith(_VALIDATE):
+                    yield replace(problem, level="error")
 
 
 def image_warnings(site: Path) -> "Iterator[Problem]":
@@ -65,7 +82,7 @@ def _of_one(workshop: Workshop, found: "Found[ImageProfileFile]") -> "Iterator[P
         if findings := workshop.findings(opened)[len(opened.gaps) :]:
             first = findings[0].reason.rstrip(".")
             what = f"image profile {profile.name!r} has {count(len(findings), 'problem')}: {first}"
-            hint = f"midwife image validate {profile.name} tells what would mend it"
+            hint = f"{_VALIDATE} {profile.name} tells what would mend it"
             yield place.problem(what, hint, level="warning")
     except ImageError as error:
         yield place.problem(f"image profile {profile.name!r}: {error}", level="warning")

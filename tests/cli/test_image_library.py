@@ -193,3 +193,20 @@ def test_a_remedy_comes_from_the_profiles_own_depot(lab: Path, tmp_path: Path) -
     assert len(remedies) == 2
     assert all(remedy.startswith(f"Depot {DEPOT} has ") for remedy in remedies), remedies
     assert all("(depot nine)" in remedy for remedy in remedies)
+
+
+def test_a_rule_set_that_names_an_invalid_profile_is_not_activated(lab: Path) -> None:
+    """Its image may be there, made before the profile was broken: hosts would get what nobody wants any more."""
+    assert image(lab, "netboot", "lab").exit_code == 0
+    (lab / "rules.yaml").write_text(
+        "rules:\n  - {name: all, patterns: all, items: {image: lab}}\nactive: []\nworking: [all]\n"
+    )
+    assert image(lab, "remove", "lab", "esx-base", "--force").exit_code == 0
+    before = (lab / "rules.yaml").read_bytes()
+    refused = midwife("ruleset", "activate", "--site", lab)
+    assert refused.exit_code == 1, refused.output
+    assert "image profile 'lab' has" in refused.stderr
+    assert "the active set stays as it is; nothing was written" in refused.stderr
+    assert (lab / "rules.yaml").read_bytes() == before
+    assert image(lab, "add", "lab", "esx-base").exit_code == 0
+    assert midwife("ruleset", "activate", "--site", lab).exit_code == 0

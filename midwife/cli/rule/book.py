@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from midwife.cli.common import SiteRefused, fail, printable, site_path
+from midwife.cli.profilecheck import invalid_profiles
 from midwife.cli.reload import ask_to_reload
 from midwife.cli.tables import count
 
@@ -91,6 +92,10 @@ def proved(file: "RulesFile", sets: "RuleSets[Rule]") -> Proof:
         if errors := [problem for problem in fresh if problem.level == "error"]:
             fail("\n".join(_named(problem, sets) for problem in errors) + "\nnothing was written")
         return Proof(raw, None, tuple(fresh))
+    if sets.rules("active") != file.sets.rules("active"):
+        images = {rule.items.image for rule in sets.rules("active") if rule.items.image}
+        if invalid := list(invalid_profiles(file.root, images)):
+            fail("\n".join(map(str, invalid)) + "\nthe active set stays as it is; nothing was written")
     return Proof(raw, loaded.site, tuple(_fresh(loaded.warnings, file)))
 
 
