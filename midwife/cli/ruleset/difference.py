@@ -3,7 +3,7 @@
 Everything is computed from the files and the facts in the database; no host is asked, and none reboots.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,21 +88,15 @@ def activate(max_changes: int | None, site: Path) -> None:
 
 def _fleet(site: "Site", sets: "RuleSets[Rule]") -> _Fleet:
     """Every known host under both sets. What its own file or a pin gives, no rule changes."""
-    from midwife.cli.rule.machines import known_machines
-    from midwife.core.pins import pin_of
+    from midwife.cli.rule.machines import known_machines, pinned
     from midwife.rules.fleet import changes
     from midwife.rules.index import RuleIndex
 
     machines = known_machines(site)
     if not sets.pending:
         return _Fleet((), len(machines))
-    if site.pins:
-        pinned = ((one, pin_of(site, one.host, one.facts.macs)) for one in machines)
-        machines = tuple(
-            replace(one, fixed={**pin.items.given(), **one.fixed}) if pin else one for one, pin in pinned
-        )
     now, then = RuleIndex(sets.rules("active")), RuleIndex(sets.rules("working"))
-    return _Fleet(changes(now, then, machines), len(machines))
+    return _Fleet(changes(now, then, pinned(site, machines)), len(machines))
 
 
 def _print(rules: "SetChanges", fleet: _Fleet) -> None:

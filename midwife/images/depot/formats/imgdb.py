@@ -23,7 +23,7 @@ from midwife.images.objects.version import SoftwareVersion
 from midwife.images.vib.content import Vib
 from midwife.images.vib.descriptor import parse_descriptor, write_descriptor
 
-__all__ = ["DatabaseVib", "ImageDatabase", "read_imgdb", "write_imgdb"]
+__all__ = ["DatabaseVib", "ImageDatabase", "KnownVib", "read_imgdb", "write_imgdb"]
 
 _ROOT = "var/db/esximg"
 _MAX_TAR = 64 << 20
@@ -44,6 +44,42 @@ class DatabaseVib:
     """The exact bytes that were signed if ``exact``, else the database's own form."""
     signature: bytes
     exact: bool
+
+
+class KnownVib:
+    """The part of a ``Vib`` that an image database answers; it came in no file."""
+
+    __slots__ = ()
+    _known: DatabaseVib
+
+    @property
+    def package(self) -> SoftwarePackage:
+        """What its descriptor says."""
+        return self._known.package
+
+    @property
+    def descriptor(self) -> bytes:
+        """The signed bytes if ``exact``, else the database's own form."""
+        return self._known.descriptor
+
+    @property
+    def signature(self) -> bytes:
+        """b"" for an unsigned VIB, and for one of a database before ESXi 6.5."""
+        return self._known.signature
+
+    @property
+    def exact(self) -> bool:
+        """False in databases before ESXi 6.5."""
+        return self._known.exact
+
+    @property
+    def headers(self) -> tuple[bytes, ...]:
+        """None are known."""
+        return ()
+
+    def path(self, payload: str) -> Path | None:
+        """There is none."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

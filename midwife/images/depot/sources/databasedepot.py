@@ -6,13 +6,13 @@ the library if another depot brought it. Knows nothing of ISOs.
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 from midwife.images.depot.depot import Bulletin
-from midwife.images.depot.formats.imgdb import DatabaseVib, read_imgdb
+from midwife.images.depot.formats.imgdb import DatabaseVib, KnownVib, read_imgdb
 from midwife.images.errors import ImageError
 from midwife.images.flow import BLOCK
 from midwife.images.objects.package import SoftwarePackage
@@ -62,34 +62,14 @@ class DatabaseDepot(AbstractContextManager["DatabaseDepot"]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Vib:
+class _Vib(KnownVib):
     """Implements Vib."""
 
     _source: str
     _known: DatabaseVib
-    headers: tuple[bytes, ...] = field(default=(), init=False)
-
-    @property
-    def package(self) -> SoftwarePackage:
-        return self._known.package
-
-    @property
-    def descriptor(self) -> bytes:
-        return self._known.descriptor
-
-    @property
-    def signature(self) -> bytes:
-        return self._known.signature
-
-    @property
-    def exact(self) -> bool:
-        return self._known.exact
 
     def chunks(self, payload: str, block: int = BLOCK) -> Iterator[bytes]:
         raise ImageError(
             f"{self._source} is an image database: it has descriptors and no payloads; what no other depot has "
             "of its VIBs can be compared and validated, not exported"
         )
-
-    def path(self, payload: str) -> Path | None:
-        return None

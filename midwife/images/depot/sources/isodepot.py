@@ -8,14 +8,14 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 from midwife.images.depot.depot import Bulletin
-from midwife.images.depot.formats.imgdb import DatabaseVib, read_imgdb
+from midwife.images.depot.formats.imgdb import DatabaseVib, KnownVib, read_imgdb
 from midwife.images.errors import FormatError, ImageError
 from midwife.images.flow import BLOCK
 from midwife.images.isofs import IsoFile, IsoReader
@@ -201,33 +201,12 @@ class IsoDepot(AbstractContextManager["IsoDepot"]):
 
 
 @dataclass(frozen=True, slots=True)
-class IsoVib:
-    """Implements Vib: a VIB of an installer ISO; it came in no file, so there are no headers and no path."""
+class IsoVib(KnownVib):
+    """Implements Vib: a VIB of an installer ISO."""
 
     _depot: IsoDepot
     _id: str
     _known: DatabaseVib
-    headers: tuple[bytes, ...] = field(default=(), init=False)
-
-    @property
-    def package(self) -> SoftwarePackage:
-        """What its descriptor says."""
-        return self._known.package
-
-    @property
-    def descriptor(self) -> bytes:
-        """The signed bytes if ``exact``, else the database's own form."""
-        return self._known.descriptor
-
-    @property
-    def signature(self) -> bytes:
-        """b"" for an unsigned VIB, and for one of an ISO before ESXi 6.5."""
-        return self._known.signature
-
-    @property
-    def exact(self) -> bool:
-        """False on ISOs before ESXi 6.5."""
-        return self._known.exact
 
     def chunks(self, payload: str, block: int = BLOCK) -> Iterator[bytes]:
         """The bytes of a payload as stored. Raises ImageError."""
@@ -235,10 +214,6 @@ class IsoVib:
         if wanted is None:
             raise ImageError(f"VIB {self._id} has no payload {payload!r}")
         yield from self._depot.payload(self._id, wanted, block)
-
-    def path(self, payload: str) -> Path | None:
-        """It is inside the ISO."""
-        return None
 
 
 class _Search:
