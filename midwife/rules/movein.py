@@ -235,6 +235,8 @@ class _Mover:
         names = [name.replace("/", "%2f") for _, name in item.path[first:]]  # as vCenter itself writes it
         if any(not name.isprintable() or len(name) > _LONGEST_NAME for name in names):
             return "", f"a name in it cannot be printed, or is longer than {_LONGEST_NAME} characters"
+        if any(not name or name != name.strip() for name in names):
+            return "", "a name in it is empty, or begins or ends with a blank"
         location = "/".join(names)
         if first:
             above = "/".join(name for _, name in item.path[:first])

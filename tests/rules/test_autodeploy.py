@@ -398,3 +398,12 @@ def test_the_same_hosts_get_the_same(rules: list[ExportedRule], machine: dict[st
 def test_moved_patterns_are_still_auto_deploys() -> None:
     for rule in move_in(parse_export(LAB), EVERYTHING).rules:
         assert not any(parse_pattern(pattern).extension for pattern in rule.patterns)
+
+
+@pytest.mark.parametrize("name", [" ", "Lab ", ""])
+def test_a_location_that_the_site_could_not_say_is_left_out(name: str) -> None:
+    place = OldItem("cluster", "C", "", (("datacenter", name),))
+    moved = move_in(Export((ExportedRule("r", (), (place,)),), (), ()), Known())
+    _proved(moved)
+    assert [rule.items for rule in moved.rules] == [{}]
+    assert "begins or ends with a blank" in moved.left_out[0].why
